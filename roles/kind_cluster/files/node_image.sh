@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
 # Makes kind's node image from Debian, kind's own base files and binaries built from source, and
 # imports it into podman under the name given. For machines that no container registry answers.
-# Usage: node_image.sh IMAGE KUBERNETES_VERSION ROOTFS_TAR TOOLS_DIR KIND_BASE_FILES FILES_DIR PAUSE_C
-#   TOOLS_DIR holds one folder of binaries a tool: kubernetes, containerd, runc, etcd, …
+# Usage: node_image.sh IMAGE KUBERNETES_VERSION ROOTFS_TAR KIND_BASE_FILES FILES_DIR PAUSE_C BINARIES_DIR …
 set -euo pipefail
-image=$1 version=$2 rootfs=$3 tools=$4 base=$5 files=$6 pause_c=$7
+image=$1 version=$2 rootfs=$3 base=$4 files=$5 pause_c=$6
+shift 6
+tools=$WORK/binaries
+mkdir -p "$tools"
+for folder in "$@"; do ln -s "$folder"/* "$tools/"; done
 tree=$WORK/tree
 mkdir -p "$tree"
 echo "unpacking Debian"
@@ -14,9 +17,9 @@ echo "installing kind's base files and the binaries"
 cp -r --no-preserve=mode,ownership "$base/." "$tree/"
 chmod 0755 "$tree"/usr/local/bin/* "$tree"/kind "$tree"/kind/bin "$tree"/kind/bin/*
 cp -r --no-preserve=mode,ownership "$files/." "$tree/"
-install -m 0755 "$tools"/kubernetes/{kubeadm,kubectl,kubelet} "$tree/usr/bin/"
-install -m 0755 "$tools"/containerd/* "$tree/usr/local/bin/"
-install -m 0755 "$tools"/runc/runc "$tree/usr/local/sbin/runc"
+install -m 0755 "$tools"/{kubeadm,kubectl,kubelet} "$tree/usr/bin/"
+install -m 0755 "$tools"/{containerd,containerd-shim-runc-v2,ctr} "$tree/usr/local/bin/"
+install -m 0755 "$tools/runc" "$tree/usr/local/sbin/runc"
 mkdir -p "$tree/opt/cni/bin" "$tree/etc/kubernetes/manifests" "$tree/kind/manifests"
 # The kubelet looks for CNI plugins in /opt/cni/bin, Debian installs them elsewhere.
 cp "$tree"/usr/lib/cni/{host-local,loopback,portmap,ptp} "$tree/opt/cni/bin/"
@@ -35,7 +38,7 @@ echo "ReadKMsg=no" >>"$tree/etc/systemd/journald.conf"
 ln -sf /usr/lib/systemd/systemd "$tree/sbin/init"
 systemctl --root="$tree" enable kubelet containerd undo-mount-hacks node-network
 systemctl --root="$tree" mask systemd-binfmt
-"$tools/containerd/ctr" oci spec |
+"$tools/ctr" oci spec |
   jq '.hooks.createContainer += [{"path": "/kind/bin/mount-product-files.sh"}]
       | del(.process.rlimits)' >"$tree/etc/containerd/cri-base.json"
 
@@ -49,18 +52,18 @@ one() { # NAME:TAG ENTRYPOINT, from the folder $WORK/image
 }
 binary() { install -D -m 0755 "$1" "$WORK/image$2"; }
 for component in kube-apiserver kube-controller-manager kube-scheduler; do
-  binary "$tools/kubernetes/$component" "/usr/local/bin/$component"
+  binary "$tools/$component" "/usr/local/bin/$component"
   one "$component:$version" "/usr/local/bin/$component"
 done
-binary "$tools/etcd/etcd" /usr/local/bin/etcd
+binary "$tools/etcd" /usr/local/bin/etcd
 one etcd:built /usr/local/bin/etcd
-binary "$tools/coredns/coredns" /coredns
+binary "$tools/coredns" /coredns
 one coredns:built /coredns
 gcc -Os -static -o "$WORK/pause" "$pause_c"
 binary "$WORK/pause" /pause
 one pause:3.10 /pause
 # kube-proxy calls iptables: its image carries that, and what it is linked against.
-binary "$tools/kubernetes/kube-proxy" /usr/local/bin/kube-proxy
+binary "$tools/kube-proxy" /usr/local/bin/kube-proxy
 closure() {
   chroot "$tree" ldd "$1" | grep -o '/[^ ]*' | while read -r library; do
     install -D -m 0755 "$tree$library" "$WORK/image$library"
@@ -79,17 +82,17 @@ for name in iptables ip6tables; do
 done
 one "kube-proxy:$version" /usr/local/bin/kube-proxy
 # The provisioner's helper pod runs a shell.
-binary "$tools/local-path-provisioner/local-path-provisioner" /usr/bin/local-path-provisioner
+binary "$tools/local-path-provisioner" /usr/bin/local-path-provisioner
 binary "$tree/bin/busybox" /bin/busybox
 for name in sh mkdir rm chmod; do ln -s busybox "$WORK/image/bin/$name"; done
 one local-path-provisioner:built /usr/bin/local-path-provisioner
 
 echo "importing them into the node's containerd"
-"$tools/containerd/containerd" --root "$tree/var/lib/containerd" --state "$WORK/state" \
+"$tools/containerd" --root "$tree/var/lib/containerd" --state "$WORK/state" \
   --address "$WORK/containerd.sock" --log-level error &
 containerd=$!
 trap 'kill "$containerd" 2>/dev/null || true' EXIT
-ctr() { "$tools/containerd/ctr" --address "$WORK/containerd.sock" --namespace k8s.io "$@"; }
+ctr() { "$tools/ctr" --address "$WORK/containerd.sock" --namespace k8s.io "$@"; }
 for _ in $(seq 50); do
   ctr version >/dev/null 2>&1 && break
   sleep 0.2

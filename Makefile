@@ -1,0 +1,33 @@
+# Recipes are one line: the logic lives in playbooks, roles and scripts/.
+.DEFAULT_GOAL := help
+SHELL := bash
+ENV = eval "$$(scripts/env)" &&
+
+.PHONY: help setup up down env lint test test-unit lock
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
+
+setup: ## Make .venv, and this checkout known to Ansible as mlops.mlflow
+	@scripts/setup
+
+up: setup ## A kind cluster with a working MLflow in it
+	@$(ENV) ansible-playbook -i inventories/development playbooks/kind.yml site.yml
+
+down: setup ## Remove the kind cluster, keep the caches
+	@$(ENV) ansible-playbook playbooks/kind.yml -e kind_cluster_state=absent
+
+env: ## Print what a shell needs: eval "$(make -s env)"
+	@scripts/env
+
+lint: setup ## ruff, mypy, yamllint, ansible-lint
+	@scripts/test --only lint
+
+test: setup ## Everything, on a cluster of its own that is removed afterwards
+	@scripts/test
+
+test-unit: setup ## The unit tests
+	@scripts/test --only unit
+
+lock: setup ## Lock the Python requirements again
+	@scripts/lock
