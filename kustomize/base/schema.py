@@ -1,0 +1,870 @@
+#!/usr/bin/env python3
+# Copyright: (c) 2026, mlops.mlflow contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Tell, await or migrate the schema of MLflow's database. Runs in any image with MLflow.
+
+    schema.py status     tell the state; changes nothing
+    schema.py wait       return when the schema is what this MLflow needs; initialises an empty
+                         database, and migrates nothing
+    schema.py migrate    bring the schema to what this MLflow needs
+
+The last line on standard output is the verdict, as JSON; `wait` and `migrate` also leave it as the
+pod's termination message:
+
+    {"tracking": {"state": "behind", "current": "…", "head": "…"}, "auth": {…}}
+
+States: empty, behind, at_head, ahead, unknown (a revision this image does not have), partial
+(tables without a version, or a version without its tables), unreachable, denied.
+
+Exit status: 0 at head; 1 the migration failed; 2 wrong use; 3 not at head; 4 an MLflow whose
+inner functions are not those known here.
+
+Environment (a name with _FILE appended names a file to read it from; nothing comes from argv):
+    MLFLOW_BACKEND_STORE_URI      the tracking database; libpq's PGUSER and PGPASSWORD fill it in
+    MLFLOW_AUTH_CONFIG_PATH       basic auth's INI file, if there is one
+    MLOPS_SCHEMA_DIRECT_URI       an address past a transaction pooler, which cannot hold the lock
+    MLOPS_SCHEMA_DIRECT_AUTH_URI  the same for basic auth's database
+    MLOPS_SCHEMA_TIMEOUT          seconds that wait and migrate wait for the database, for another
+                                  migration, and (wait) for the schema; 900 if not set
+"""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import contextlib
+import dataclasses
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import json
+import os
+import re
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, quote_plus, unquote
+
+COMMANDS = ("status", "wait", "migrate")
+# What waiting does not cure.
+CERTAIN = frozenset({"ahead", "unknown", "partial", "denied"})
+
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_STATE, EXIT_SHAPE = range(5)
+
+# One lock for tracking and basic auth: they are migrated one after the other.
+LOCK_KEY = int.from_bytes(hashlib.sha256(b"mlops.mlflow/schema").digest()[:8], "big", signed=True)
+APPLICATION_NAME = "mlops-mlflow-schema"
+POLL_SECONDS = 1.0
+REPEAT_SECONDS = 30.0
+DETAIL_LENGTH = 600
+# The tables MLflow creates before its first migration. No later version dropped one.
+INITIAL_TABLES = frozenset({"experiments", "runs", "tags", "metrics", "params"})
+
+
+class UsageError(Exception):
+    """The helper was called wrongly, or its environment is wrong."""
+
+
+class ShapeError(Exception):
+    """This MLflow is not built the way the helper knows."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """The state of one schema."""
+
+    state: str
+    current: str | None = None
+    head: str | None = None
+    detail: str = ""
+
+    def as_dict(self) -> dict[str, str | None]:
+        """Return what goes into the JSON."""
+        found: dict[str, str | None] = {
+            "state": self.state,
+            "current": self.current,
+            "head": self.head,
+        }
+        if self.detail:
+            found["detail"] = self.detail[:DETAIL_LENGTH]
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Scripts:
+    """What the image knows about one schema."""
+
+    head: str
+    known: frozenset[str]
+    tables: frozenset[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What was found in the database about one schema."""
+
+    revisions: tuple[str, ...]
+    tables: frozenset[str]
+    # None: not asked, because nothing depends on it.
+    has_rows: bool | None = None
+    # Tables or columns of this schema that the image does not know.
+    newer: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Schema:
+    """One of MLflow's two schemas: where it is defined, and where its database is named."""
+
+    name: str
+    version_table: str
+    core: frozenset[str]
+    script_dir: str
+    models: tuple[str, ...]
+
+    def owns(self, table: str) -> bool:
+        """Tell whether a table belongs to this schema; they may share a database."""
+        return _is_auth_table(table) == (self.name == "auth")
+
+
+def _is_auth_table(table: str) -> bool:
+    return table in {"users", "roles", "user_role_assignments"} or table.endswith("_permissions")
+
+
+TRACKING = Schema(
+    name="tracking",
+    version_table="alembic_version",
+    core=INITIAL_TABLES,
+    script_dir="store/db_migrations",
+    models=(
+        "store/tracking/dbmodels/models.py",
+        "store/model_registry/dbmodels/models.py",
+        "store/workspace/dbmodels/models.py",
+    ),
+)
+AUTH = Schema(
+    name="auth",
+    version_table="alembic_version_auth",
+    core=frozenset({"users"}),
+    script_dir="server/auth/db/migrations",
+    models=("server/auth/db/models.py",),
+)
+
+
+# --- The verdict -------------------------------------------------------------------------------
+
+
+def decide(schema: Schema, scripts: Scripts, facts: Facts) -> Verdict:
+    """Return the state of a schema that could be read. A pure function."""
+    tables = frozenset(table for table in facts.tables if schema.owns(table))
+    current = ", ".join(facts.revisions) or None
+
+    def verdict(state: str, detail: str = "") -> Verdict:
+        return Verdict(state, current, scripts.head, detail)
+
+    if not facts.revisions:
+        return verdict(*_decide_unversioned(schema, tables, facts.has_rows))
+    if len(facts.revisions) > 1:
+        return verdict("unknown", f"{schema.version_table} names several revisions")
+    missing = schema.core - tables
+    if missing:
+        return verdict(
+            "partial", f"{schema.version_table} names a revision, but {_names(missing)} is missing"
+        )
+    if facts.revisions[0] not in scripts.known:
+        if facts.newer and scripts.tables <= tables:
+            return verdict(
+                "ahead",
+                f"the database was migrated by a newer MLflow: it has {_names(facts.newer)}",
+            )
+        return verdict("unknown", "this image does not have the revision")
+    if facts.revisions[0] != scripts.head:
+        return verdict("behind")
+    missing = scripts.tables - tables
+    if missing:
+        return verdict("partial", f"the revision is at head, but {_names(missing)} is missing")
+    return verdict("at_head")
+
+
+def _decide_unversioned(
+    schema: Schema, tables: frozenset[str], has_rows: bool | None
+) -> tuple[str, str]:
+    if not tables:
+        return "empty", ""
+    if schema.name == "auth":
+        if schema.core <= tables:
+            # MLflow stamps these itself, and goes on from there.
+            return "behind", "basic auth's tables are from before MLflow 3.6"
+        return "partial", f"{_names(tables)} without {schema.version_table}"
+    if tables <= schema.core and has_rows is False:
+        # MLflow commits its first tables, all empty, before the migrations that follow.
+        return "empty", "an initialisation was cut off"
+    if schema.core & tables:
+        return "partial", f"MLflow's tables ({_names(tables)}) without {schema.version_table}"
+    return "partial", f"the database holds tables that are not MLflow's: {_names(tables)}"
+
+
+def _names(names: Iterable[str], most: int = 4) -> str:
+    ordered = sorted(names)
+    more = f" and {len(ordered) - most} more" if len(ordered) > most else ""
+    return ", ".join(ordered[:most]) + more
+
+
+_DENIED_CODES = ("28", "42501", "3D000", "0LP01")
+_UNREACHABLE_CODES = ("08", "53", "57", "58")
+# A server that answers but cannot serve at the moment, or a pooler that cannot reach one.
+_TRANSIENT = re.compile(
+    r"starting up|shutting down|in recovery|not yet accepting|too many (clients|connections)"
+    r"|remaining connection slots|terminating connection|no more connections allowed"
+    r"|server_login_retry|query_wait_timeout|cannot connect to server|server conn crashed"
+    r"|pgbouncer",
+    re.IGNORECASE,
+)
+_DENIED = re.compile(
+    r"FATAL|no password supplied|authentication failed|permission denied|SSL was required"
+    r"|does not support SSL|certificate",
+    re.IGNORECASE,
+)
+
+
+def classify(message: str, code: str | None = None) -> str:
+    """Return `unreachable` or `denied` for what the driver said. A pure function."""
+    if code:
+        if code.startswith(_DENIED_CODES):
+            return "denied"
+        if code.startswith(_UNREACHABLE_CODES):
+            return "unreachable"
+    # psycopg2 gives no code for a connection that was refused: only libpq's text is left.
+    if _TRANSIENT.search(message):
+        return "unreachable"
+    return "denied" if _DENIED.search(message) else "unreachable"
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """Return `text` without any of the secrets, as they are or encoded for a URL."""
+    forms: set[str] = set()
+    for secret in secrets:
+        forms |= {secret, quote(secret), quote(secret, safe=""), quote_plus(secret)}
+    for form in sorted(filter(None, forms), key=len, reverse=True):
+        text = text.replace(form, "***")
+    return re.sub(r"(\w\+?\w*://[^:/@\s]*):[^@/\s]*@", r"\1:***@", text)
+
+
+def passwords(environment: Mapping[str, str], uris: Iterable[str]) -> set[str]:
+    """Return every password that a message might repeat."""
+    found = {environment.get("PGPASSWORD", "")}
+    for uri in uris:
+        match = re.match(r"[^:]+://[^:/@]*:(.*)@", uri)
+        if match:
+            found |= {match[1], unquote(match[1])}
+        found |= {unquote(value) for value in re.findall(r"[?&]password=([^&]*)", uri)}
+    return found - {""}
+
+
+# --- The image: read without importing MLflow, which takes seconds --------------------------------
+
+
+def package_dir() -> Path:
+    """Return the folder of the installed MLflow."""
+    spec = importlib.util.find_spec("mlflow")
+    if spec is None or not spec.submodule_search_locations:
+        raise ShapeError("there is no MLflow in this image")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def version(package: Path) -> str:
+    """Return MLflow's version."""
+    try:
+        text = (package / "version.py").read_text(encoding="utf-8")
+    except OSError:
+        return "of an unknown version"
+    match = re.search(r"^VERSION\s*=\s*[\"']([^\"']+)", text, re.MULTILINE)
+    return match[1] if match else "of an unknown version"
+
+
+def read_scripts(package: Path, schema: Schema) -> Scripts:
+    """Read a schema's head, its revisions and its tables from MLflow's source files."""
+    folder = package / schema.script_dir / "versions"
+    down: dict[str, tuple[str, ...]] = {}
+    for path in sorted(folder.glob("*.py")):
+        found = _assignments(path.read_text(encoding="utf-8"))
+        revision = found.get("revision")
+        if isinstance(revision, str):
+            parents = found.get("down_revision")
+            if isinstance(parents, str):
+                parents = (parents,)
+            down[revision] = tuple(parents or ())
+    heads = set(down) - {parent for parents in down.values() for parent in parents}
+    if len(heads) != 1:
+        raise ShapeError(
+            f"MLflow {version(package)} has {len(heads)} heads, not one, in {schema.script_dir}"
+        )
+    tables: set[str] = set()
+    for name in schema.models:
+        with contextlib.suppress(FileNotFoundError):  # not every version has workspaces
+            text = (package / name).read_text(encoding="utf-8")
+            tables |= set(re.findall(r"^\s+__tablename__\s*=\s*[\"'](\w+)[\"']", text, re.M))
+    if not schema.core <= tables:
+        raise ShapeError(f"MLflow {version(package)} does not define {_names(schema.core)}")
+    return Scripts(heads.pop(), frozenset(down), frozenset(tables))
+
+
+def _assignments(source: str) -> dict[str, Any]:
+    """Return the constants `revision` and `down_revision` of a migration script."""
+    found: dict[str, Any] = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign):
+            targets, value = node.targets, node.value
+        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+            targets, value = [node.target], node.value
+        else:
+            continue
+        for target in targets:
+            if isinstance(target, ast.Name) and target.id in {"revision", "down_revision"}:
+                with contextlib.suppress(ValueError):
+                    found[target.id] = ast.literal_eval(value)
+    return found
+
+
+def private(module: str, name: str, arguments: int) -> Callable[..., Any]:
+    """Return one of MLflow's inner functions, if it is the one known here."""
+    try:
+        function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+        found = len(inspect.signature(function).parameters)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise ShapeError(
+            f"MLflow {version(package_dir())} has no usable {module}.{name}: {error}"
+        ) from error
+    if found != arguments:
+        raise ShapeError(
+            f"{module}.{name} of MLflow {version(package_dir())} takes {found} arguments, "
+            f"not {arguments}"
+        )
+    return function
+
+
+# --- The database ---------------------------------------------------------------------------------
+
+
+def from_environment(name: str, environment: Mapping[str, str]) -> str | None:
+    """Return a value from the environment, or from the file that NAME_FILE names."""
+    path = environment.get(f"{name}_FILE")
+    if path:
+        try:
+            return Path(path).read_text(encoding="utf-8").strip() or None
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{name}_FILE cannot be read: {path}") from error
+    return environment.get(name) or None
+
+
+def addresses(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the URI of each schema that is in use."""
+    tracking = from_environment("MLFLOW_BACKEND_STORE_URI", environment)
+    if tracking is None:
+        raise UsageError("MLFLOW_BACKEND_STORE_URI is not set")
+    found = {
+        "tracking": from_environment("MLOPS_SCHEMA_DIRECT_URI", environment) or tracking,
+    }
+    path = environment.get("MLFLOW_AUTH_CONFIG_PATH")
+    if path:
+        parser = configparser.ConfigParser()
+        try:
+            with open(path, encoding="utf-8") as file:
+                parser.read_file(file)
+            auth = parser["mlflow"]["database_uri"]
+        except (OSError, KeyError, UnicodeDecodeError, configparser.Error):
+            # No cause: its text could repeat a line of the file, password and all.
+            raise UsageError(
+                f"{path} (MLFLOW_AUTH_CONFIG_PATH) cannot be read as an INI file with a "
+                "database_uri in its section [mlflow]; a % in it must be doubled"
+            ) from None
+        found["auth"] = from_environment("MLOPS_SCHEMA_DIRECT_AUTH_URI", environment) or auth
+    return {name: driver_named(name, uri) for name, uri in found.items()}
+
+
+def driver_named(name: str, uri: str) -> str:
+    """Return a Postgres URI that names its driver; SQLAlchemy's default differs by version."""
+    scheme, separator, rest = uri.partition("://")
+    dialect, _, driver = scheme.partition("+")
+    if not separator or dialect not in {"postgresql", "postgres"}:
+        raise UsageError(f"the {name} database is not a postgresql:// address")
+    if not driver:
+        driver = "psycopg2" if importlib.util.find_spec("psycopg2") else "psycopg"
+    if importlib.util.find_spec(driver) is None:
+        raise UsageError(f"this image has no Postgres driver {driver}")
+    return f"postgresql+{driver}://{rest}"
+
+
+class Database:
+    """One schema's database, and how to reach it."""
+
+    def __init__(self, schema: Schema, uri: str, scripts: Scripts) -> None:
+        import sqlalchemy
+
+        self.schema = schema
+        self.scripts = scripts
+        self.sql = sqlalchemy.text
+        self.database_error = sqlalchemy.exc.DBAPIError
+        try:
+            self.engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.pool.NullPool)
+        except (sqlalchemy.exc.ArgumentError, ValueError):
+            raise UsageError(f"the {schema.name} database's address is not a valid URL") from None
+        self.url = self.engine.url
+
+    def connect(self) -> Any:
+        """Open a connection on which every statement is its own transaction."""
+        return self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+
+    def inspect(self) -> Verdict:
+        """Return the state of the schema, whatever it is."""
+        try:
+            with self.connect() as connection:
+                facts = self._facts(connection)
+                verdict = decide(self.schema, self.scripts, facts)
+                if verdict.state in {"empty", "partial"}:
+                    verdict = self._under_way(connection, verdict)
+                return verdict
+        except self.database_error as error:
+            code = getattr(error.orig, "pgcode", None) or getattr(error.orig, "sqlstate", None)
+            message = str(error.orig)
+            return Verdict(
+                classify(message, code), None, self.scripts.head, " ".join(message.split())
+            )
+
+    def _facts(self, connection: Any) -> Facts:
+        # Not the extensions' own tables: PostGIS, for one, brings some to an empty database.
+        tables = frozenset(
+            connection.scalars(
+                self.sql(
+                    "SELECT c.relname FROM pg_catalog.pg_class c"
+                    " WHERE c.relkind IN ('r', 'p') AND pg_catalog.pg_table_is_visible(c.oid)"
+                    " AND c.relnamespace NOT IN ('pg_catalog'::regnamespace,"
+                    " 'information_schema'::regnamespace)"
+                    " AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d"
+                    " WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid"
+                    " AND d.deptype = 'e')"
+                )
+            )
+        )
+        revisions: tuple[str, ...] = ()
+        if self.schema.version_table in tables:
+            rows = connection.scalars(
+                self.sql(f"SELECT version_num FROM {self.schema.version_table}")  # noqa: S608
+            )
+            revisions = tuple(sorted(rows))
+        tables = frozenset(name for name in tables if not name.startswith("alembic_"))
+        mine = frozenset(filter(self.schema.owns, tables))
+        has_rows: bool | None = None
+        if not revisions and mine and mine <= self.schema.core:
+            has_rows = any(
+                connection.scalar(self.sql(f"SELECT EXISTS (SELECT FROM {name})"))  # noqa: S608
+                for name in sorted(mine)
+            )
+        newer: tuple[str, ...] = ()
+        if len(revisions) == 1 and revisions[0] not in self.scripts.known:
+            newer = self._newer(connection, mine)
+        return Facts(revisions, tables, has_rows, newer)
+
+    def _newer(self, connection: Any, mine: frozenset[str]) -> tuple[str, ...]:
+        """Return the tables and columns that this image's MLflow does not know."""
+        known = model_columns(self.schema)
+        found = set(mine - set(known))
+        rows = connection.execute(
+            self.sql(
+                "SELECT c.relname, a.attname FROM pg_catalog.pg_attribute a"
+                " JOIN pg_catalog.pg_class c ON c.oid = a.attrelid"
+                " WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p')"
+                " AND pg_catalog.pg_table_is_visible(c.oid)"
+            )
+        )
+        for table, column in rows:
+            if table in mine and table in known and column not in known[table]:
+                found.add(f"{table}.{column}")
+        return tuple(sorted(found))
+
+    def _under_way(self, connection: Any, verdict: Verdict) -> Verdict:
+        """Tell half a schema from one that someone is making at this moment."""
+        holder = self.lock_holder(connection)
+        if holder is None:
+            return verdict
+        return dataclasses.replace(
+            verdict, state="behind", detail=f"being initialised or migrated now by {holder}"
+        )
+
+    def lock_holder(self, connection: Any) -> str | None:
+        """Return who holds the lock, if anyone other than this process."""
+        row = connection.execute(
+            self.sql(
+                "SELECT l.pid, a.client_addr FROM pg_catalog.pg_locks l"
+                " LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid"
+                " WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1"
+                " AND l.database = (SELECT oid FROM pg_catalog.pg_database"
+                " WHERE datname = current_database())"
+                " AND l.classid::bigint = :high AND l.objid::bigint = :low"
+                " AND l.pid <> ALL (:mine)"
+            ),
+            {
+                "high": (LOCK_KEY >> 32) & 0xFFFFFFFF,
+                "low": LOCK_KEY & 0xFFFFFFFF,
+                "mine": [*self._lock_pids, -1],
+            },
+        ).first()
+        if row is None:
+            return None
+        return f"the database session {row[0]}" + (f" from {row[1]}" if row[1] else "")
+
+    # The sessions that hold this process's own locks.
+    _lock_pids: tuple[int, ...] = ()
+
+    @contextlib.contextmanager
+    def try_lock(self) -> Iterator[Lock | None]:
+        """Hold the lock for the block, or give None if another session has it."""
+        with self.connect() as connection:
+            refuse_transaction_pooler(self, connection)
+            # A session that waits for a long migration must not be ended for being idle, and a
+            # vanished one (its node lost) must not keep the lock for hours.
+            for setting in (
+                "statement_timeout = 0",
+                "idle_session_timeout = 0",
+                "tcp_keepalives_idle = 30",
+                "tcp_keepalives_interval = 10",
+                "tcp_keepalives_count = 3",
+            ):
+                with contextlib.suppress(self.database_error):  # not in every version
+                    connection.execute(self.sql(f"SET {setting}"))
+            if not connection.scalar(
+                self.sql("SELECT pg_try_advisory_lock(:key)"), {"key": LOCK_KEY}
+            ):
+                yield None
+                return
+            pid = connection.scalar(self.sql("SELECT pg_backend_pid()"))
+            Database._lock_pids += (pid,)
+            try:
+                yield Lock(self, connection)
+            finally:
+                # Closing the session gives the lock back.
+                Database._lock_pids = tuple(p for p in Database._lock_pids if p != pid)
+
+
+class Lock:
+    """The advisory lock, held by a database session of its own."""
+
+    def __init__(self, database: Database, connection: Any) -> None:
+        self._database = database
+        self._connection = connection
+
+    def check(self) -> None:
+        """Raise RuntimeError if the session, and with it the lock, is gone."""
+        try:
+            held = self._connection.scalar(
+                self._database.sql(
+                    "SELECT EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype = 'advisory'"
+                    " AND granted AND pid = pg_backend_pid()"
+                    " AND classid::bigint = :high AND objid::bigint = :low)"
+                ),
+                {"high": (LOCK_KEY >> 32) & 0xFFFFFFFF, "low": LOCK_KEY & 0xFFFFFFFF},
+            )
+        except self._database.database_error:
+            held = False
+        if not held:
+            raise RuntimeError("the database session that held the lock was lost")
+
+
+def refuse_transaction_pooler(database: Database, first: Any) -> None:
+    """Raise UsageError if two open connections share one server session.
+
+    A transaction pooler (PgBouncer in that mode) hands a session to whoever has a transaction to
+    run, and a session lock with it.
+    """
+    pid_query = database.sql("SELECT pg_backend_pid()")
+    pid = first.scalar(pid_query)
+    with database.engine.connect() as second, second.begin():
+        shared = second.scalar(pid_query) == pid
+        # While the second one's transaction holds on to its session, the first one has to have
+        # kept its own.
+        shared = shared or first.scalar(pid_query) != pid
+    if shared:
+        raise UsageError(
+            f"the {database.schema.name} database is behind a transaction pooler, which cannot "
+            "hold the migration's lock: name an address past it in MLOPS_SCHEMA_DIRECT_"
+            + ("AUTH_URI" if database.schema.name == "auth" else "URI")
+        )
+
+
+def model_columns(schema: Schema) -> dict[str, set[str]]:
+    """Return the columns of every table of MLflow's models. Imports MLflow."""
+    module = "mlflow.server.auth.db.models" if schema.name == "auth" else "mlflow.store.db.utils"
+    try:
+        metadata = importlib.import_module(module).Base.metadata
+        return {name: set(table.columns.keys()) for name, table in metadata.tables.items()}
+    except (ImportError, AttributeError) as error:
+        raise ShapeError(f"{module} of this MLflow cannot be used: {error}") from error
+
+
+# --- The commands ---------------------------------------------------------------------------------
+
+
+class Helper:
+    """The commands, over the schemas that are in use."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.environment = environment
+        self.timeout = _timeout(environment)
+        self.deadline = time.monotonic() + self.timeout
+        self._said = ""
+        self._said_at = 0.0
+        uris = addresses(environment)
+        self.secrets = passwords(environment, uris.values())
+        package = package_dir()
+        self.databases = [
+            Database(schema, uris[schema.name], read_scripts(package, schema))
+            for schema in (TRACKING, AUTH)  # in this order: basic auth's first would break it
+            if schema.name in uris
+        ]
+
+    def inspect(self) -> dict[str, Verdict]:
+        """Return the state of every schema."""
+        found = {}
+        for database in self.databases:
+            verdict = database.inspect()
+            found[database.schema.name] = dataclasses.replace(
+                verdict, detail=redact(verdict.detail, self.secrets)
+            )
+        return found
+
+    def say(self, text: str) -> None:
+        """Print progress: what is new at once, what is not every half minute."""
+        now = time.monotonic()
+        if text != self._said or now - self._said_at >= REPEAT_SECONDS:
+            elapsed = self.timeout - (self.deadline - now)
+            print(f"{elapsed:6.1f} s  {redact(text, self.secrets)}", file=sys.stderr, flush=True)
+            self._said, self._said_at = text, now
+
+    def say_verdicts(self, verdicts: Mapping[str, Verdict], more: str = "") -> None:
+        """Print the states as progress."""
+        parts = []
+        for name, verdict in verdicts.items():
+            at = f" at {verdict.current}" if verdict.current else ""
+            to = f", head {verdict.head}" if verdict.state not in {"at_head", "denied"} else ""
+            detail = f" ({verdict.detail})" if verdict.detail else ""
+            parts.append(f"{name} {verdict.state}{at}{to}{detail}")
+        self.say(" · ".join(parts) + (f" · {more}" if more else ""))
+
+    def out_of_time(self) -> bool:
+        """Sleep until the next look; tell if there is none."""
+        if time.monotonic() + POLL_SECONDS > self.deadline:
+            return True
+        time.sleep(POLL_SECONDS)
+        return False
+
+    def wait(self) -> dict[str, Verdict]:
+        """Return when all is at head, certain to fail, or the time is up."""
+        while True:
+            verdicts = self.inspect()
+            states = {verdict.state for verdict in verdicts.values()}
+            more = ""
+            if states == {"at_head"} or states & CERTAIN:
+                self.say_verdicts(verdicts)
+                return verdicts
+            if states <= {"empty", "at_head"}:
+                with self.locks() as locks:
+                    if locks is not None:
+                        self.bring_to_head(locks, {"empty"})
+                        continue
+                more = "another process holds the lock"
+            elif "behind" in states:
+                more = "waiting for the migration"
+            self.say_verdicts(verdicts, more)
+            if self.out_of_time():
+                return verdicts
+
+    def migrate(self) -> dict[str, Verdict]:
+        """Bring all to head, under the lock; return the states after it."""
+        while True:
+            verdicts = self.inspect()
+            states = {verdict.state for verdict in verdicts.values()}
+            self.say_verdicts(verdicts)
+            if states == {"at_head"} or states & CERTAIN:
+                return verdicts
+            if "unreachable" not in states:
+                with self.locks() as locks:
+                    if locks is not None:
+                        self.bring_to_head(locks, {"empty", "behind"})
+                        return self.inspect()
+                self.say("waiting: another process holds the lock")
+            if self.out_of_time():
+                return verdicts
+
+    @contextlib.contextmanager
+    def locks(self) -> Iterator[list[Lock] | None]:
+        """Hold the lock of every database for the block, or give None."""
+        with contextlib.ExitStack() as stack:
+            locks: list[Lock] = []
+            places = set()
+            for database in self.databases:
+                place = (database.url.host, database.url.port, database.url.database)
+                if place not in places:
+                    places.add(place)
+                    lock = stack.enter_context(database.try_lock())
+                    if lock is None:
+                        yield None
+                        return
+                    locks.append(lock)
+            yield locks
+
+    def bring_to_head(self, locks: list[Lock], from_states: set[str]) -> None:
+        """Initialise or migrate what is in one of the given states, tracking first."""
+        for database in self.databases:
+            # Looked at again: it may have changed before the lock was ours.
+            verdict = database.inspect()
+            if verdict.state == "at_head":
+                continue
+            if verdict.state not in from_states:
+                return
+            for lock in locks:
+                lock.check()
+            verb = "initialising" if verdict.state == "empty" else "migrating"
+            self.say(f"{verb} {database.schema.name} to {verdict.head}")
+            started = time.monotonic()
+            # What MLflow prints is no verdict.
+            with contextlib.redirect_stdout(sys.stderr):
+                if database.schema.name == "tracking":
+                    migrate_tracking(database, verdict.state == "empty")
+                else:
+                    migrate_auth(database)
+            after = database.inspect()
+            if after.state != "at_head":
+                raise RuntimeError(
+                    f"{database.schema.name} is {after.state} after it: {after.detail}"
+                )
+            self.say(f"{database.schema.name} done in {time.monotonic() - started:.1f} s")
+            if verdict.state == "empty" and database.schema.name == "tracking":
+                self.create_default_experiment(database)
+
+    def create_default_experiment(self, database: Database) -> None:
+        """Create the experiment that every server wants; several at once would trip over it."""
+        flag = self.environment.get("MLFLOW_SERVE_ARTIFACTS", "true").lower()
+        root = self.environment.get("MLFLOW_DEFAULT_ARTIFACT_ROOT")
+        if not root and flag not in {"true", "1", "yes", "on", "t", "y"}:
+            return
+        try:
+            store = importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
+            with contextlib.redirect_stdout(sys.stderr):
+                store.SqlAlchemyStore(
+                    database.url.render_as_string(hide_password=False),
+                    root or "mlflow-artifacts:/",
+                )
+        except Exception as error:  # the first server does it instead
+            self.say(f"the default experiment is left to the server: {type(error).__name__}")
+
+
+def migrate_tracking(database: Database, initialise: bool) -> None:
+    """Run MLflow's own migration of the tracking schema."""
+    module = "mlflow.store.db.utils"
+    name = "_initialize_tables" if initialise else "_upgrade_db"
+    function = private(module, name, 1)
+    head = private(module, "_get_latest_schema_revision", 0)()
+    if head != database.scripts.head:
+        raise ShapeError(f"MLflow names {head} as its head, its files {database.scripts.head}")
+    with unhurried_sessions():
+        function(database.engine)
+
+
+def migrate_auth(database: Database) -> None:
+    """Run MLflow's own migration of basic auth's schema."""
+    function = private("mlflow.server.auth.db.utils", "migrate", 2)
+    with unhurried_sessions():
+        function(database.engine, "head")
+
+
+@contextlib.contextmanager
+def unhurried_sessions() -> Iterator[None]:
+    """Lift the time limits that a role may have for everyday queries, in every new session."""
+    from sqlalchemy import event, pool
+
+    def lift(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        for name in ("statement_timeout", "idle_in_transaction_session_timeout"):
+            cursor.execute(f"SET {name} = 0")
+        cursor.close()
+        connection.commit()
+
+    event.listen(pool.Pool, "connect", lift)
+    try:
+        yield
+    finally:
+        event.remove(pool.Pool, "connect", lift)
+
+
+def _timeout(environment: Mapping[str, str]) -> float:
+    text = environment.get("MLOPS_SCHEMA_TIMEOUT") or "900"
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < 1e9:
+        raise UsageError(f"MLOPS_SCHEMA_TIMEOUT must be a number of seconds, not {text!r}")
+    return seconds
+
+
+def report(command: str, verdicts: Mapping[str, Verdict]) -> None:
+    """Print the verdict, and leave it where Kubernetes picks it up."""
+    line = json.dumps({name: verdict.as_dict() for name, verdict in verdicts.items()})
+    # `status` is run inside a server's container: the message there is the server's.
+    if command != "status":
+        path = os.environ.get("MLOPS_SCHEMA_TERMINATION_LOG", "/dev/termination-log")
+        if os.access(path, os.W_OK):
+            with contextlib.suppress(OSError):
+                Path(path).write_text(line, encoding="utf-8")
+    print(line, flush=True)
+
+
+def run(command: str) -> int:
+    """Run one command; return the exit status."""
+    helper: Helper | None = None
+    try:
+        helper = Helper(os.environ)
+        verdicts = helper.inspect() if command == "status" else getattr(helper, command)()
+        report(command, verdicts)
+        at_head = all(verdict.state == "at_head" for verdict in verdicts.values())
+        return EXIT_OK if at_head else EXIT_STATE
+    except (UsageError, ShapeError) as error:
+        detail = redact(str(error), helper.secrets if helper else ())
+        print(f"schema.py: {detail}", file=sys.stderr)
+        report(command, {"tracking": Verdict("unknown", detail=detail)})
+        return EXIT_USAGE if isinstance(error, UsageError) else EXIT_SHAPE
+    except Exception as error:
+        secrets = helper.secrets if helper else ()
+        print(redact(traceback.format_exc(), secrets), file=sys.stderr)
+        first_line = str(error).strip().partition("\n")[0]
+        detail = redact(f"{command} failed: {type(error).__name__}: {first_line}", secrets)
+        verdicts = helper.inspect() if helper else {"tracking": Verdict("unknown")}
+        report(
+            command,
+            {
+                name: v if v.state == "at_head" else dataclasses.replace(v, detail=detail)
+                for name, v in verdicts.items()
+            },
+        )
+        return EXIT_FAILED
+
+
+def main(arguments: list[str]) -> int:
+    """Check the arguments, prepare the process, run the command."""
+    if len(arguments) != 1 or arguments[0] not in COMMANDS:
+        print(f"usage: schema.py {{{','.join(COMMANDS)}}}", file=sys.stderr)
+        return EXIT_USAGE
+    # The first process of a container gets no SIGTERM unless it asks for it. Leaving by an
+    # exception rolls an open transaction back.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    os.environ.setdefault("PGCONNECT_TIMEOUT", "5")
+    os.environ.setdefault("PGAPPNAME", APPLICATION_NAME)
+    return run(arguments[0])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
