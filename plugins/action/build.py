@@ -19,7 +19,6 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
 
 _PROGRESS_EVERY = 15.0
 _LOG_TAIL_LINES = 25
@@ -68,7 +67,6 @@ class ActionModule(ActionBase):
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
-    _display = Display()
 
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
@@ -169,9 +167,7 @@ class ActionModule(ActionBase):
         shutil.rmtree(work, ignore_errors=True)
         self._display.display(f"  {name}: built in {human(time.monotonic() - started)}")
 
-    def _wait(
-        self, process: subprocess.Popen[bytes], name: str, log: Path, started: float
-    ) -> int:
+    def _wait(self, process: subprocess.Popen[bytes], name: str, log: Path, started: float) -> int:
         while True:
             try:
                 return process.wait(timeout=_PROGRESS_EVERY)

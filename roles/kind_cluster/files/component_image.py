@@ -25,7 +25,10 @@ def main(archive: str, reference: str, folder: str, entrypoint: str) -> None:
         {
             "architecture": "amd64",
             "os": "linux",
-            "config": {"Entrypoint": [entrypoint], "Env": ["PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]},
+            "config": {
+                "Entrypoint": [entrypoint],
+                "Env": ["PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+            },
             "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
         }
     ).encode()

@@ -91,7 +91,9 @@ def missing_packages(names: list[str]) -> list[str]:
         text=True,
         check=False,
     )
-    installed = {line.split()[0] for line in done.stdout.splitlines() if line.endswith(" installed")}
+    installed = {
+        line.split()[0] for line in done.stdout.splitlines() if line.endswith(" installed")
+    }
     return [name for name in names if name not in installed]
 
 
@@ -99,12 +101,17 @@ def existing_parent(path: Path) -> Path:
     return path if path.exists() else existing_parent(path.parent)
 
 
-def cluster(engine: str, node: str, environment: dict[str, str]) -> str:
-    """The state of the node's container: absent, running, or stopped."""
-    found = output_of([engine, "inspect", "--format={{.State.Running}}", node], environment)
+def cluster(engine: str, node: str, environment: dict[str, str]) -> dict[str, Any]:
+    """The node's container: its state (absent, running, stopped) and the port it publishes."""
+    found = output_of([engine, "inspect", "--type=container", node], environment)
     if found is None:
-        return "absent"
-    return "running" if found.strip() == "true" else "stopped"
+        return {"state": "absent", "port": None}
+    container = json.loads(found)[0]
+    bindings = (container["HostConfig"].get("PortBindings") or {}).get("30500/tcp") or [{}]
+    return {
+        "state": "running" if container["State"]["Running"] else "stopped",
+        "port": int(bindings[0].get("HostPort") or 0) or None,
+    }
 
 
 def debian_release() -> str:
@@ -138,20 +145,27 @@ def problems_of(survey: dict[str, Any], settings: dict[str, Any]) -> list[str]:
     if survey["go_needed"] and survey["go"] < (1, 26):
         said = ".".join(map(str, survey["go"])) or "not on PATH"
         found.append(f"Go 1.26 or newer is needed to build from source, found: {said}")
-    room_needed = ROOM_TO_RUN if survey["cluster"] != "absent" or not building else ROOM_TO_BUILD
+    if survey["cluster"] != "absent":
+        if survey["port"] != settings["http_port"]:
+            found.append(
+                f"the cluster {settings['name']} publishes MLflow on port {survey['port']}, and"
+                f" {settings['http_port']} is asked for: set KIND_CLUSTER_HTTP_PORT={survey['port']},"
+                " or remove the cluster first"
+            )
+        return found
     # What is built already does not need its room twice.
-    if (Path(settings["cache_dir"]) / "kubernetes").exists():
-        room_needed = min(room_needed, ROOM_TO_RUN)
-    if survey["cluster"] == "absent" and survey["room"] < room_needed:
+    built = (Path(settings["cache_dir"]) / "kubernetes").exists()
+    room_needed = ROOM_TO_BUILD if building and not built else ROOM_TO_RUN
+    if survey["room"] < room_needed:
         found.append(
             f"{room_needed // GIB} GiB of disk are needed for {settings['cache_dir']},"
             f" {survey['room'] // GIB} GiB are free"
         )
-    if survey["cluster"] == "absent" and survey["memory"] < MEMORY:
+    if survey["memory"] is not None and survey["memory"] < MEMORY:
         found.append(
             f"{MEMORY // GIB} GiB of free memory are needed, {survey['memory'] / GIB:.1f} GiB are free"
         )
-    if survey["cluster"] == "absent" and not port_is_free(settings["http_port"]):
+    if not port_is_free(settings["http_port"]):
         found.append(
             f"port {settings['http_port']} on 127.0.0.1 is in use: free it, or set"
             " KIND_CLUSTER_HTTP_PORT"
@@ -159,11 +173,14 @@ def problems_of(survey: dict[str, Any], settings: dict[str, Any]) -> list[str]:
     return found
 
 
-def memory_available() -> int:
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return 0
+def memory_available() -> int | None:
+    """Bytes of memory that a new program could have, None where the kernel does not tell."""
+    try:
+        text = Path("/proc/meminfo").read_text()
+    except OSError:
+        return None
+    found = re.search(r"^MemAvailable:\s+(\d+) kB", text, re.MULTILINE)
+    return int(found[1]) * 1024 if found else None
 
 
 def choose_engine(wanted: str) -> str:
@@ -181,11 +198,11 @@ def main(settings: dict[str, Any]) -> dict[str, Any]:
     environment = dict(os.environ)
     if engine == "podman":
         environment["CONTAINERS_CONF"] = str(cache / "containers.conf")
-    state = cluster(engine, f"{settings['name']}-control-plane", environment)
+    node = cluster(engine, f"{settings['name']}-control-plane", environment)
     if settings["source"] == "auto":
         # An existing cluster stays with what it was made from, whatever the network says today.
         made_from = cache / "clusters" / settings["name"] / "source"
-        if state != "absent" and made_from.exists():
+        if node["state"] != "absent" and made_from.exists():
             build = made_from.read_text().strip() == "build"
         else:
             build = not registry_answers()
@@ -200,7 +217,8 @@ def main(settings: dict[str, Any]) -> dict[str, Any]:
     survey: dict[str, Any] = {
         "engine": engine,
         "build": build,
-        "cluster": state,
+        "cluster": node["state"],
+        "port": node["port"],
         "tools": usable,
         "packages": missing_packages(packages),
         "go": version_in(output_of(["go", "version"]) or ""),
