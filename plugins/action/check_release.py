@@ -1,0 +1,80 @@
+# Copyright: (c) 2026, mlops.mlflow contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Action plugin of mlops.mlflow.check_release; the module of that name documents it."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.mlops.mlflow.plugins.plugin_utils import budget, kustomization
+from ansible_collections.mlops.mlflow.plugins.plugin_utils.variables import report
+
+_OPTIONS: dict[str, dict[str, t.Any]] = {
+    "stages": {"type": "dict", "required": True},
+    "secrets": {"type": "list", "elements": "dict", "default": []},
+    "namespace": {"type": "str", "required": True},
+    "environment": {"type": "str", "required": True},
+    "allow_development_credentials": {"type": "bool", "default": False},
+}
+
+
+def problems_of(arguments: dict[str, t.Any]) -> list[str]:
+    """Return what is wrong with a render."""
+    objects = [item for stage in kustomization.STAGES for item in arguments["stages"][stage]]
+    problems = []
+    marked = [item["name"] for item in arguments["secrets"] if item["development_only"]]
+    refused = arguments["environment"] in ("staging", "production")
+    if marked and refused and not arguments["allow_development_credentials"]:
+        problems.append(
+            f"mlflow_overlay: renders development credentials (Secret {', '.join(marked)}), which "
+            f"anyone can read in the repository; refused in {arguments['environment']}. Delete "
+            "them in the overlay as overlays/production does, or set "
+            "mlflow_allow_development_credentials for a rehearsal"
+        )
+    if kustomization.find(objects, "Deployment", kustomization.SERVER) is None:
+        problems.append("mlflow_overlay: renders no Deployment mlflow; is it built on the base?")
+    outside = sorted(
+        {
+            f"{item['kind']} {item['metadata']['name']} in {item['metadata']['namespace']}"
+            for item in objects
+            if item["metadata"].get("namespace", arguments["namespace"]) != arguments["namespace"]
+        }
+    )
+    if outside:
+        problems.append(
+            f"mlflow_overlay: renders objects outside {arguments['namespace']}: "
+            f"{', '.join(outside)}; a release is one namespace"
+        )
+    reckoned = budget.reckon(objects)
+    if reckoned is not None and reckoned.wanted > reckoned.available:
+        problems.append(
+            f"mlflow_replicas: the servers may ask for more connections than Postgres has: "
+            f"{reckoned.formula}, of {reckoned.available}. Use fewer replicas, or raise "
+            "max_connections or lower MLFLOW_SQLALCHEMYSTORE_POOL_SIZE and _MAX_OVERFLOW in the "
+            "overlay"
+        )
+    return problems
+
+
+class ActionModule(ActionBase):
+    """Refuse a render that cannot or must not be deployed."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None
+    ) -> dict[str, t.Any]:
+        """Check the render; see the module's documentation for the result."""
+        result: dict[str, t.Any] = super().run(tmp, task_vars)
+        _validation, arguments = self.validate_argument_spec(argument_spec=_OPTIONS)
+        problems = problems_of(arguments)
+        if problems:
+            result.update(failed=True, msg=report(problems))
+        else:
+            result.update(changed=False, msg="The render can be deployed.")
+        return result

@@ -1,0 +1,158 @@
+# Copyright: (c) 2026, mlops.mlflow contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who owns which field of an object, and whether two states of it differ. Pure functions."""
+
+from __future__ import annotations
+
+import copy
+import typing as t
+
+Object = dict[str, t.Any]
+
+FIELD_MANAGER = "mlops.mlflow"
+
+# What kubectl applies under: on the client, with --server-side, and for its annotation then.
+_KUBECTL = {
+    ("kubectl-client-side-apply", "Update"),
+    ("kubectl", "Apply"),
+    ("kubectl-last-applied", "Apply"),
+}
+_IGNORED_METADATA = (
+    "managedFields",
+    "resourceVersion",
+    "generation",
+    "uid",
+    "creationTimestamp",
+)
+
+
+def _managed(item: Object) -> list[Object]:
+    return item.get("metadata", {}).get("managedFields") or []
+
+
+def _is_kubectls(entry: Object) -> bool:
+    name = (entry.get("manager"), entry.get("operation"))
+    return name in _KUBECTL and not entry.get("subresource")
+
+
+def _is_ours(entry: Object, manager: str) -> bool:
+    return (
+        entry.get("manager") == manager
+        and entry.get("operation") == "Apply"
+        and not entry.get("subresource")
+    )
+
+
+def is_ours(item: Object, manager: str = FIELD_MANAGER) -> bool:
+    """Whether the object was applied by this collection."""
+    return any(_is_ours(entry, manager) for entry in _managed(item))
+
+
+def is_kubectls(item: Object) -> bool:
+    """Whether kubectl's apply owns fields of the object."""
+    return any(_is_kubectls(entry) for entry in _managed(item))
+
+
+def _union(first: Object, second: Object) -> Object:
+    merged = copy.deepcopy(first)
+    for key, value in second.items():
+        merged[key] = _union(merged.get(key, {}), value)
+    return merged
+
+
+def taken_over(item: Object, manager: str = FIELD_MANAGER) -> list[Object]:
+    """Return the managedFields after what kubectl's apply owns has become ours.
+
+    Follows client-go's csaupgrade: one Apply entry of ours owns the union, so that the next
+    server-side apply removes what the new manifest no longer has.
+    """
+    entries = copy.deepcopy(_managed(item))
+    chosen = [entry for entry in entries if _is_kubectls(entry) or _is_ours(entry, manager)]
+    if not any(_is_kubectls(entry) for entry in chosen):
+        return entries
+    newest = max(chosen, key=lambda entry: str(entry.get("time", "")))
+    fields: Object = {}
+    for entry in chosen:
+        # Sets of different API versions name different fields and cannot be put together.
+        if entry.get("apiVersion") == newest.get("apiVersion"):
+            fields = _union(fields, entry.get("fieldsV1") or {})
+    ours = {**newest, "manager": manager, "operation": "Apply", "fieldsV1": fields}
+    return [ours] + [entry for entry in entries if entry not in chosen]
+
+
+def take_over_patch(item: Object, manager: str = FIELD_MANAGER) -> list[Object]:
+    """Return the JSON patch that takes the object over from kubectl, or an empty list.
+
+    It holds only for the resourceVersion that was read: a writer in between makes it a 409.
+    """
+    if not is_kubectls(item):
+        return []
+    return [
+        {
+            "op": "replace",
+            "path": "/metadata/managedFields",
+            "value": taken_over(item, manager),
+        },
+        {
+            "op": "replace",
+            "path": "/metadata/resourceVersion",
+            "value": item["metadata"]["resourceVersion"],
+        },
+    ]
+
+
+def _bare(item: Object) -> Object:
+    metadata = {
+        key: value
+        for key, value in (item.get("metadata") or {}).items()
+        if key not in _IGNORED_METADATA
+    }
+    return {
+        **{key: value for key, value in item.items() if key not in ("metadata", "status")},
+        "metadata": metadata,
+    }
+
+
+def same(first: Object, second: Object) -> bool:
+    """Whether two states of an object agree in everything but status and bookkeeping."""
+    return _bare(first) == _bare(second)
+
+
+def identity(item: Object) -> tuple[str, str]:
+    """Return kind and name, which tell the objects of one release apart."""
+    return item["kind"], item["metadata"]["name"]
+
+
+# --- states ---------------------------------------------------------------------------------------
+
+
+def _condition(item: Object, kind: str) -> bool:
+    conditions = (item.get("status") or {}).get("conditions") or []
+    return any(entry.get("type") == kind and entry.get("status") == "True" for entry in conditions)
+
+
+def job_failed(item: Object) -> bool:
+    """Whether a Job has failed for good; it would stay so until it is deleted."""
+    return item.get("kind") == "Job" and (
+        _condition(item, "Failed") or _condition(item, "FailureTarget")
+    )
+
+
+def is_settled(item: Object) -> bool:
+    """Whether there is nothing left to wait for, told from the object alone; strict."""
+    kind = item.get("kind")
+    status = item.get("status") or {}
+    spec = item.get("spec") or {}
+    if kind == "Job":
+        return _condition(item, "Complete")
+    if kind in ("Deployment", "StatefulSet"):
+        wanted = spec.get("replicas", 1)
+        return (
+            status.get("observedGeneration") == item["metadata"].get("generation")
+            and status.get("updatedReplicas", 0) == wanted
+            and status.get("replicas", 0) == wanted
+            and status.get("readyReplicas", 0) == wanted
+            and status.get("availableReplicas", 0) == wanted
+        )
+    return kind != "DaemonSet"

@@ -1,0 +1,73 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, mlops.mlflow contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: check_release
+short_description: Refuse a render that cannot or must not be deployed
+version_added: 1.0.0
+description:
+  - Looks at what M(mlops.mlflow.render) returned. Development credentials are refused in staging
+    and production; a render without an MLflow server or with objects in other namespaces is
+    refused everywhere.
+  - Reckons whether Postgres has enough connections for all servers, workers and stores, where the
+    render brings both.
+author:
+  - mlops.mlflow contributors (@mlops-mlflow)
+options:
+  stages:
+    description: The objects by stage.
+    type: dict
+    required: true
+  secrets:
+    description: Names and marks of the rendered Secrets.
+    type: list
+    elements: dict
+    default: []
+  namespace:
+    description: The namespace of the release.
+    type: str
+    required: true
+  environment:
+    description: The environment, such as V(production).
+    type: str
+    required: true
+  allow_development_credentials:
+    description: Let development credentials pass everywhere.
+    type: bool
+    default: false
+attributes:
+  action:
+    description: Runs on the controller.
+    support: full
+  check_mode:
+    description: Reads only, so it does the same in check mode.
+    support: full
+  diff_mode:
+    description: Has nothing to compare.
+    support: none
+extends_documentation_fragment:
+  - ansible.builtin.action_common_attributes
+seealso:
+  - module: mlops.mlflow.render
+"""
+
+EXAMPLES = r"""
+- name: Refuse what cannot be deployed
+  mlops.mlflow.check_release:
+    stages: "{{ release.stages }}"
+    secrets: "{{ release.secrets }}"
+    namespace: "{{ release.namespace }}"
+    environment: production
+"""
+
+RETURN = r"""
+msg:
+  description: Everything that is wrong, one line each; or that nothing is.
+  returned: always
+  type: str
+"""

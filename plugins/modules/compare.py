@@ -1,0 +1,293 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, mlops.mlflow contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: compare
+short_description: Find out what a release would change in the cluster
+version_added: 1.0.0
+description:
+  - Asks the cluster, object by object and by a server-side dry run, what applying would change.
+    Defaults, admission and what others own are so taken into account.
+  - Finds what an earlier release of this collection applied and this one no longer has, objects
+    whose fields belong to C(kubectl apply), and Jobs of this release that have failed.
+  - Fails on a change that Kubernetes does not allow, such as another selector, naming the object.
+  - Writes nothing.
+author:
+  - mlops.mlflow contributors (@mlops-mlflow)
+options:
+  stages:
+    description: The objects by stage, as M(mlops.mlflow.render) returns them.
+    type: dict
+    required: true
+  namespace:
+    description: The namespace of the release.
+    type: str
+    required: true
+  part_of:
+    description: Value of the label C(app.kubernetes.io/part-of) on objects of the release.
+    type: str
+    default: mlflow
+  field_manager:
+    description: Name under which the release is applied.
+    type: str
+    default: mlops.mlflow
+requirements:
+  - kubernetes >= 24.2.0
+attributes:
+  check_mode:
+    description: Reads only, so it does the same in check mode.
+    support: full
+  diff_mode:
+    description: The task that applies an object shows its difference.
+    support: none
+extends_documentation_fragment:
+  - kubernetes.core.k8s_auth_options
+  - ansible.builtin.action_common_attributes
+seealso:
+  - module: mlops.mlflow.render
+  - module: mlops.mlflow.take_over
+"""
+
+EXAMPLES = r"""
+- name: Compare the release with the cluster
+  mlops.mlflow.compare:
+    stages: "{{ release.stages }}"
+    namespace: "{{ release.namespace }}"
+  register: difference
+
+- name: Show what would change
+  ansible.builtin.debug:
+    var: difference.changes
+"""
+
+RETURN = r"""
+changes:
+  description: By stage, the objects that applying would change, as C(create KIND/NAME) or
+    C(update KIND/NAME).
+  returned: success
+  type: dict
+  sample: {server: [update Deployment/mlflow]}
+settled:
+  description: By stage, whether nothing would change and nothing is left to wait for.
+  returned: success
+  type: dict
+namespace_exists:
+  description: Whether the namespace is there.
+  returned: success
+  type: bool
+take_over:
+  description: Objects whose fields belong to C(kubectl apply), as C(KIND/NAME).
+  returned: success
+  type: list
+  elements: str
+failed_jobs:
+  description: Jobs of this release that have failed, as definitions to delete.
+  returned: success
+  type: list
+  elements: dict
+prune:
+  description: Objects of an earlier release, as definitions to delete.
+  returned: success
+  type: list
+  elements: dict
+existing:
+  description: Objects of the release that are there, as C(KIND/NAME).
+  returned: success
+  type: list
+  elements: str
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlops.mlflow.plugins.module_utils._client import AUTH_ARG_SPEC
+from ansible_collections.mlops.mlflow.plugins.module_utils._cluster import (
+    KINDS,
+    Cluster,
+    ClusterError,
+    collection_path,
+)
+from ansible_collections.mlops.mlflow.plugins.module_utils._ownership import (
+    FIELD_MANAGER,
+    Object,
+    identity,
+    is_kubectls,
+    is_ours,
+    is_settled,
+    job_failed,
+    same,
+)
+
+# Volumes hold data, Secrets hold keys to data: neither is ever deleted by a deployment.
+_NEVER_PRUNED = (
+    "Namespace",
+    "PersistentVolumeClaim",
+    "Secret",
+    "Pod",
+    "Event",
+    "ReplicaSet",
+    "ResourceQuota",
+    "LimitRange",
+)
+_PRUNED_IF_KNOWN = (
+    ("monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors"),
+    ("monitoring.coreos.com/v1", "PodMonitor", "podmonitors"),
+    ("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules"),
+    ("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes"),
+    ("external-secrets.io/v1", "ExternalSecret", "externalsecrets"),
+)
+
+
+def _name(item: Object) -> str:
+    return "/".join(identity(item))
+
+
+def _definition(item: Object) -> Object:
+    metadata = {"name": item["metadata"]["name"]}
+    if item["metadata"].get("namespace"):
+        metadata["namespace"] = item["metadata"]["namespace"]
+    return {"apiVersion": item["apiVersion"], "kind": item["kind"], "metadata": metadata}
+
+
+class Comparison:
+    """What differs between a release and the cluster."""
+
+    def __init__(self, cluster: Cluster, namespace: str, manager: str) -> None:
+        self._cluster = cluster
+        self._namespace = namespace
+        self._manager = manager
+        self.changes: dict[str, list[str]] = {}
+        self.settled: dict[str, bool] = {}
+        self.take_over: list[str] = []
+        self.failed_jobs: list[Object] = []
+        self.existing: list[str] = []
+        self.problems: list[str] = []
+        answer = cluster.request("GET", f"/api/v1/namespaces/{namespace}")
+        if answer.status not in (200, 404):
+            raise ClusterError(f"the namespace {namespace} cannot be read: {answer.message}")
+        self.namespace_exists = answer.status == 200
+
+    def _dry_run(self, item: Object, path: str) -> Object | None:
+        answer = self._cluster.request(
+            "PATCH",
+            path,
+            item,
+            {"dryRun": "All", "fieldManager": self._manager, "force": "true"},
+            "application/apply-patch+yaml",
+        )
+        if answer.status in (200, 201):
+            return answer.body
+        self.problems.append(f"{_name(item)} cannot be applied: {answer.message}")
+        return None
+
+    def _look_at(self, stage: str, item: Object) -> bool:
+        """Note what applying one object would change; whether it is settled."""
+        path = self._cluster.path_of(item, self._namespace)
+        if not self.namespace_exists:
+            self.changes[stage].append(f"create {_name(item)}")
+            return False
+        answer = self._cluster.request("GET", path)
+        if answer.status == 404:
+            self.changes[stage].append(f"create {_name(item)}")
+            # A dry run tells what admission thinks of it.
+            self._dry_run(item, path)
+            return False
+        if answer.status != 200:
+            raise ClusterError(f"{_name(item)} cannot be read: {answer.message}")
+        there = answer.body
+        self.existing.append(_name(item))
+        if job_failed(there):
+            self.failed_jobs.append(_definition(item))
+            self.changes[stage].append(f"create {_name(item)}")
+            return False
+        adopted = is_kubectls(there)
+        if adopted:
+            self.take_over.append(_name(item))
+        then = self._dry_run(item, path)
+        if adopted or then is None or not is_ours(there, self._manager) or not same(there, then):
+            self.changes[stage].append(f"update {_name(item)}")
+            return False
+        return is_settled(there)
+
+    def stage(self, name: str, items: list[Object]) -> None:
+        """Look at all objects of a stage."""
+        self.changes[name] = []
+        # Every object is looked at, also after one that is not settled.
+        looked_at = [self._look_at(name, item) for item in items]
+        self.settled[name] = all(looked_at)
+
+    def left_over(self, part_of: str, rendered: set[tuple[str, str]]) -> list[Object]:
+        """Return what an earlier release applied and this one does not have."""
+        if not self.namespace_exists:
+            return []
+        kinds = [
+            (api_version, kind, plural)
+            for (api_version, kind), (plural, namespaced) in KINDS.items()
+            if namespaced and kind not in _NEVER_PRUNED
+        ]
+        found = []
+        for api_version, kind, plural in [*kinds, *_PRUNED_IF_KNOWN]:
+            answer = self._cluster.request(
+                "GET",
+                collection_path(api_version, plural, self._namespace),
+                query={"labelSelector": f"app.kubernetes.io/part-of={part_of}"},
+            )
+            # A kind that the cluster does not have, or that we may not see, holds nothing of ours.
+            for item in (answer.body.get("items") or []) if answer.status == 200 else []:
+                item = {"apiVersion": api_version, "kind": kind, **item}
+                metadata = item["metadata"]
+                if (
+                    identity(item) not in rendered
+                    and is_ours(item, self._manager)
+                    and not metadata.get("deletionTimestamp")
+                    and not metadata.get("ownerReferences")
+                ):
+                    found.append(_definition(item))
+        return found
+
+
+def compare(cluster: Cluster, params: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Compare the whole release."""
+    comparison = Comparison(cluster, params["namespace"], params["field_manager"])
+    for stage, items in params["stages"].items():
+        comparison.stage(stage, items)
+    if comparison.problems:
+        raise ClusterError("; ".join(comparison.problems))
+    rendered = {identity(item) for items in params["stages"].values() for item in items}
+    return {
+        "changed": False,
+        "changes": comparison.changes,
+        "settled": comparison.settled,
+        "namespace_exists": comparison.namespace_exists,
+        "take_over": comparison.take_over,
+        "failed_jobs": comparison.failed_jobs,
+        "prune": comparison.left_over(params["part_of"], rendered),
+        "existing": comparison.existing,
+    }
+
+
+def main() -> None:
+    """Entry point."""
+    spec = dict(AUTH_ARG_SPEC)
+    spec.update(
+        stages={"type": "dict", "required": True},
+        namespace={"type": "str", "required": True},
+        part_of={"type": "str", "default": "mlflow"},
+        field_manager={"type": "str", "default": FIELD_MANAGER},
+    )
+    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
+    try:
+        result = compare(Cluster(module), module.params)
+    except ClusterError as error:
+        module.fail_json(msg=f"{error}. Nothing was written.")
+    else:
+        module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

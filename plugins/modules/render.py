@@ -1,0 +1,170 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, mlops.mlflow contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: render
+short_description: Build the release from its Kustomize overlay, once
+version_added: 1.0.0
+description:
+  - Writes a small kustomization into a temporary folder that has the overlay as its resource and
+    carries what the inventory sets, has kustomize build it, and returns the objects by stage.
+    Kustomize does all the editing; no YAML is templated.
+  - Adds the components C(migration) and C(smoke-test) where the overlay has no such Job, and names
+    the Jobs after what they run, so that a Job that is there was for this very release.
+  - Adds the annotation by which C(kubectl apply) finds out what was removed, so that kubectl can
+    go on where Ansible stopped.
+  - Secrets are returned apart from everything else. When there are any, the result is not shown.
+    An error never quotes kustomize, which may quote a Secret.
+requirements:
+  - C(kustomize), or C(kubectl) which has it built in, on the controller's PATH
+author:
+  - mlops.mlflow contributors (@mlops-mlflow)
+options:
+  overlay:
+    description: The folder of the overlay.
+    type: path
+    required: true
+  components:
+    description: Folders of components to add.
+    type: list
+    elements: path
+    default: []
+  smoke_test:
+    description: Whether to add the smoke test.
+    type: bool
+    default: true
+  namespace:
+    description: The namespace, if not the overlay's own.
+    type: str
+    default: ""
+  version:
+    description: The version of MLflow, if not the one in the overlay's image tag.
+    type: str
+    default: ""
+  image:
+    description: The MLflow image, if not the overlay's.
+    type: str
+    default: ""
+  postgres_image:
+    description: The Postgres image, if not the overlay's.
+    type: str
+    default: ""
+  replicas:
+    description: How many MLflow servers, if not as many as the overlay says.
+    type: int
+  resources:
+    description: Requests and limits of the MLflow container.
+    type: dict
+    default: {}
+  hosts:
+    description: Host names that MLflow answers to besides the overlay's.
+    type: list
+    elements: str
+    default: []
+  service_type:
+    description: Type of the Service, if not the overlay's.
+    type: str
+    default: ""
+  node_port:
+    description: Port on the nodes.
+    type: int
+  storage_class:
+    description: StorageClass of the volumes.
+    type: str
+    default: ""
+  artifact_storage_size:
+    description: Size of the volume for artifacts.
+    type: str
+    default: ""
+  database_storage_size:
+    description: Size of the database's volume.
+    type: str
+    default: ""
+attributes:
+  action:
+    description: Runs on the controller.
+    support: full
+  check_mode:
+    description: Writes only to a temporary folder on the controller, so it does the same.
+    support: full
+  diff_mode:
+    description: Has nothing to compare.
+    support: none
+extends_documentation_fragment:
+  - ansible.builtin.action_common_attributes
+seealso:
+  - module: mlops.mlflow.check_variables
+  - plugin: kubernetes.core.kustomize
+    plugin_type: lookup
+"""
+
+EXAMPLES = r"""
+- name: Build the release
+  mlops.mlflow.render:
+    overlay: /srv/deploy/mlflow-overlay
+    namespace: mlflow
+  register: release
+
+- name: Apply one stage
+  kubernetes.core.k8s:
+    definition: "{{ release.stages.database }}"
+    apply: true
+    server_side_apply:
+      field_manager: mlops.mlflow
+"""
+
+RETURN = r"""
+stages:
+  description:
+    - The objects by stage (C(config), C(database), C(migration), C(server), C(smoke-test)), in
+      the order in which to apply them. Secrets are not among them.
+  returned: success
+  type: dict
+namespace:
+  description: The namespace of the release.
+  returned: success
+  type: str
+version:
+  description: The version of MLflow; empty when neither the image's tag nor the inventory tells.
+  returned: success
+  type: str
+image:
+  description: The MLflow image.
+  returned: success
+  type: str
+postgres_image:
+  description: The Postgres image; empty when the overlay brings no database.
+  returned: success
+  type: str
+migration_job:
+  description: Name of the migration Job; empty when there is none.
+  returned: success
+  type: str
+smoke_test_job:
+  description: Name of the smoke test's Job; empty when there is none.
+  returned: success
+  type: str
+service:
+  description: Type, port and node port of the Service.
+  returned: success
+  type: dict
+kinds:
+  description: The kinds of objects in the release, as C(api_version) and C(kind).
+  returned: success
+  type: list
+  elements: dict
+secrets:
+  description: Names of the rendered Secrets, and whether each is marked as for development only.
+  returned: success
+  type: list
+  elements: dict
+secret_definitions:
+  description: The rendered Secrets as JSON text, for M(mlops.mlflow.credentials).
+  returned: success
+  type: str
+"""

@@ -1,0 +1,406 @@
+# Copyright: (c) 2026, mlops.mlflow contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Turn an inventory's settings into a small kustomization on top of an overlay.
+
+Pure functions: rendered objects and settings in, the text of a kustomization or a grouping out.
+What they are given may hold Secrets, so what they raise is a fixed message without any value.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import typing as t
+
+from ansible_collections.mlops.mlflow.plugins.plugin_utils.variables import (
+    image_parts,
+    version_of_tag,
+    with_version,
+)
+
+Object = dict[str, t.Any]
+
+STAGES = ("config", "database", "migration", "server", "smoke-test")
+COMPONENT_LABEL = "app.kubernetes.io/component"
+DEVELOPMENT_LABEL = "mlops.mlflow/development-only"
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+ALLOWED_HOSTS = "MLFLOW_SERVER_ALLOWED_HOSTS"
+SERVER = "mlflow"
+DATABASE = "postgres"
+
+_CLUSTER_SCOPED = (
+    "Namespace", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "PriorityClass",
+    "PersistentVolume", "StorageClass", "IngressClass", "GatewayClass",
+    "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration",
+)  # fmt: skip
+# What others refer to comes first; the rest keeps the order kustomize gave it.
+_FIRST = (
+    "Namespace", "CustomResourceDefinition", "ResourceQuota", "LimitRange", "ServiceAccount",
+    "ClusterRole", "Role", "ClusterRoleBinding", "RoleBinding", "ConfigMap",
+    "PersistentVolumeClaim", "Service",
+)  # fmt: skip
+_CONFIG_KINDS = _FIRST[:-2] + ("NetworkPolicy",)
+
+
+class SettingsError(Exception):
+    """A setting that cannot be applied to this overlay; the message names the variable."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What an inventory sets, with empty values for what it leaves to the overlay."""
+
+    namespace: str = ""
+    version: str = ""
+    image: str = ""
+    postgres_image: str = ""
+    replicas: int | None = None
+    resources: dict[str, t.Any] = dataclasses.field(default_factory=dict)
+    hosts: list[str] = dataclasses.field(default_factory=list)
+    service_type: str = ""
+    node_port: int | None = None
+    storage_class: str = ""
+    artifact_storage_size: str = ""
+    database_storage_size: str = ""
+
+
+# --- looking at rendered objects ------------------------------------------------------------------
+
+
+def find(objects: t.Iterable[Object], kind: str, name: str) -> Object | None:
+    """Return the object of that kind and name."""
+    for item in objects:
+        if item.get("kind") == kind and item.get("metadata", {}).get("name") == name:
+            return item
+    return None
+
+
+def label(item: Object, name: str) -> str:
+    """Return the value of a label, or an empty string."""
+    return str((item.get("metadata", {}).get("labels") or {}).get(name, ""))
+
+
+def jobs(objects: t.Iterable[Object], component: str) -> list[Object]:
+    """Return the Jobs of a component."""
+    return [
+        item
+        for item in objects
+        if item.get("kind") == "Job" and label(item, COMPONENT_LABEL) == component
+    ]
+
+
+def container(workload: Object | None, name: str) -> Object:
+    """Return the named container of a workload, else its first one, else nothing."""
+    pod = ((workload or {}).get("spec") or {}).get("template", {}).get("spec") or {}
+    found = [item for item in pod.get("containers", []) if item.get("name") == name]
+    every = found or pod.get("containers", [])
+    return t.cast(Object, every[0]) if every else {}
+
+
+def autoscaler(objects: t.Iterable[Object], name: str = SERVER) -> Object | None:
+    """Return the HorizontalPodAutoscaler that decides how many replicas the Deployment has."""
+    for item in objects:
+        if item.get("kind") == "HorizontalPodAutoscaler":
+            target = item.get("spec", {}).get("scaleTargetRef", {})
+            if (target.get("kind"), target.get("name")) == ("Deployment", name):
+                return item
+    return None
+
+
+def stage_of(item: Object) -> str:
+    """Return the stage that owns an object: its component label, else what suits its kind."""
+    component = label(item, COMPONENT_LABEL)
+    if component in STAGES:
+        return component
+    return "config" if item.get("kind") in _CONFIG_KINDS else "server"
+
+
+def version_of(objects: t.Iterable[Object]) -> str:
+    """Return the version of MLflow that the server's image tag names, or an empty string."""
+    parts = image_parts(str(container(find(objects, "Deployment", SERVER), SERVER).get("image")))
+    return version_of_tag(parts["tag"]) if parts else ""
+
+
+# --- from settings to a kustomization -------------------------------------------------------------
+
+
+def _image_edit(current: str, wanted: str, version: str = "") -> Object:
+    parts = image_parts(current) or {"name": current, "tag": "", "digest": ""}
+    edit: Object = {"name": parts["name"]}
+    if wanted:
+        new = image_parts(wanted) or {}
+        edit["newName"] = new["name"]
+        if new["tag"]:
+            edit["newTag"] = new["tag"]
+        if new["digest"]:
+            edit["digest"] = new["digest"]
+        if not new["tag"] and not new["digest"]:
+            edit["newTag"] = parts["tag"] or "latest"
+    else:
+        edit["newTag"] = with_version(parts["tag"], version)
+    return edit
+
+
+def _patch(kind: str, name: str, operations: list[Object] | Object) -> Object:
+    target = {"kind": kind, "name": name}
+    return {"target": target, "patch": json.dumps(operations, sort_keys=True)}
+
+
+def _merge_patch(item: Object, change: Object) -> Object:
+    head = {
+        "apiVersion": item["apiVersion"],
+        "kind": item["kind"],
+        "metadata": {"name": item["metadata"]["name"]},
+    }
+    return _patch(item["kind"], item["metadata"]["name"], {**head, **change})
+
+
+def _required(objects: list[Object], kind: str, name: str, variable: str) -> Object:
+    item = find(objects, kind, name)
+    if item is None:
+        raise SettingsError(f"{variable}: the overlay has no {kind} {name} to set it on")
+    return item
+
+
+def _images(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
+    if settings.image or settings.version:
+        variable = "mlflow_image" if settings.image else "mlflow_version"
+        server = container(_required(objects, "Deployment", SERVER, variable), SERVER)
+        current = str(server.get("image", ""))
+        if not settings.image and "@" in current:
+            raise SettingsError(
+                "mlflow_version: the overlay pins the image by digest; set mlflow_image as well"
+            )
+        yield _image_edit(current, settings.image, settings.version)
+    if settings.postgres_image:
+        workload = _required(objects, "StatefulSet", DATABASE, "mlflow_postgres_image")
+        current = str(container(workload, DATABASE).get("image", ""))
+        yield _image_edit(current, settings.postgres_image)
+
+
+def _replicas(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
+    scaled = autoscaler(objects)
+    if settings.replicas is not None and scaled is not None:
+        raise SettingsError(
+            "mlflow_replicas: a HorizontalPodAutoscaler of the overlay decides how many there are; "
+            "leave it out"
+        )
+    deployment = find(objects, "Deployment", SERVER)
+    if scaled is not None and deployment and "replicas" in deployment["spec"]:
+        # Applying a number would undo the autoscaler's at every run.
+        yield _patch("Deployment", SERVER, [{"op": "remove", "path": "/spec/replicas"}])
+    if settings.replicas is not None:
+        item = _required(objects, "Deployment", SERVER, "mlflow_replicas")
+        yield _merge_patch(item, {"spec": {"replicas": settings.replicas}})
+
+
+def _resources(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
+    if any(settings.resources.values()):
+        item = _required(objects, "Deployment", SERVER, "mlflow_resources")
+        wanted = {
+            kind: {name: str(amount) for name, amount in amounts.items()}
+            for kind, amounts in settings.resources.items()
+            if amounts
+        }
+        change = {"name": container(item, SERVER).get("name", SERVER), "resources": wanted}
+        yield _merge_patch(item, {"spec": {"template": {"spec": {"containers": [change]}}}})
+
+
+def _service(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
+    if not settings.service_type and settings.node_port is None:
+        return
+    variable = "mlflow_service_type" if settings.service_type else "mlflow_node_port"
+    item = _required(objects, "Service", SERVER, variable)
+    kind = settings.service_type or item["spec"].get("type", "ClusterIP")
+    if settings.node_port is not None and kind == "ClusterIP":
+        raise SettingsError(
+            "mlflow_node_port: the Service is of type ClusterIP; set mlflow_service_type: NodePort"
+        )
+    operations: list[Object] = [{"op": "add", "path": "/spec/type", "value": kind}]
+    for index, port in enumerate(item["spec"].get("ports", [])):
+        path = f"/spec/ports/{index}/nodePort"
+        if settings.node_port is not None and (port.get("name") in ("http", None) or index == 0):
+            operations.append({"op": "add", "path": path, "value": settings.node_port})
+            break
+        if kind == "ClusterIP" and "nodePort" in port:
+            operations.append({"op": "remove", "path": path})
+    yield _patch("Service", SERVER, operations)
+
+
+def _storage(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
+    artifacts = find(objects, "PersistentVolumeClaim", "mlflow-artifacts")
+    database = find(objects, "StatefulSet", DATABASE)
+    if settings.artifact_storage_size and artifacts is None:
+        raise SettingsError(
+            "mlflow_artifact_storage_size: the overlay has no volume mlflow-artifacts to set it on"
+        )
+    if settings.database_storage_size and database is None:
+        raise SettingsError(
+            "mlflow_database_storage_size: the overlay has no StatefulSet postgres to set it on"
+        )
+
+    def edits(prefix: str, size: str) -> list[Object]:
+        size_path = f"{prefix}/spec/resources/requests/storage"
+        found: list[Object] = []
+        if size:
+            found.append({"op": "add", "path": size_path, "value": size})
+        if settings.storage_class:
+            path = f"{prefix}/spec/storageClassName"
+            found.append({"op": "add", "path": path, "value": settings.storage_class})
+        return found
+
+    operations = edits("", settings.artifact_storage_size)
+    if artifacts is not None and operations:
+        yield _patch("PersistentVolumeClaim", "mlflow-artifacts", operations)
+    if database is not None and database["spec"].get("volumeClaimTemplates"):
+        operations = edits("/spec/volumeClaimTemplates/0", settings.database_storage_size)
+        if operations:
+            yield _patch("StatefulSet", DATABASE, operations)
+
+
+def _hosts(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
+    if not settings.hosts:
+        return
+    for item in objects:
+        data = item.get("data") or {}
+        if item.get("kind") == "ConfigMap" and ALLOWED_HOSTS in data:
+            name = item["metadata"]["name"]
+            entries = [entry for entry in data[ALLOWED_HOSTS].split(",") if entry]
+            for host in settings.hosts:
+                entries += [entry for entry in (host, f"{host}:*") if entry not in entries]
+            # The name in the render carries the hash; the generator's own name does not.
+            plain = name.rsplit("-", 1)[0]
+            yield {
+                "name": plain,
+                "behavior": "merge",
+                "literals": [f"{ALLOWED_HOSTS}={','.join(entries)}"],
+            }
+            return
+    raise SettingsError(f"mlflow_hosts: no ConfigMap of the overlay sets {ALLOWED_HOSTS}")
+
+
+def edits(objects: list[Object], settings: Settings) -> Object:
+    """Return the part of a kustomization that applies the settings to the overlay's objects."""
+    part: Object = {}
+    if settings.namespace:
+        part["namespace"] = settings.namespace
+    images = list(_images(objects, settings))
+    if images:
+        part["images"] = images
+    patches = [
+        *_replicas(objects, settings),
+        *_resources(objects, settings),
+        *_service(objects, settings),
+        *_storage(objects, settings),
+    ]
+    if patches:
+        part["patches"] = patches
+    generators = list(_hosts(objects, settings))
+    if generators:
+        part["configMapGenerator"] = generators
+    return part
+
+
+def _digest(*parts: object) -> str:
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _job_name(prefix: str, version: str, digest: str) -> str:
+    return "-".join(part for part in (prefix, version, digest) if part)
+
+
+def job_names(objects: list[Object], version: str) -> dict[str, str]:
+    """Return the new name of each migration and smoke-test Job.
+
+    A Job's template cannot be changed, so its name follows what it runs: the migration's its own
+    spec, the smoke test's the whole release, so that a changed release is tested again.
+    """
+    names = {}
+    for job in jobs(objects, "migration"):
+        names[job["metadata"]["name"]] = _job_name(
+            "mlflow-migration", version, _digest(job["spec"])
+        )
+    release = [
+        item
+        for item in objects
+        if item.get("kind") != "Secret" and stage_of(item) not in ("migration", "smoke-test")
+    ]
+    for job in jobs(objects, "smoke-test"):
+        digest = _digest(job["spec"], release)
+        names[job["metadata"]["name"]] = _job_name("mlflow-smoke-test", version, digest)
+    return names
+
+
+def rename_patches(names: t.Mapping[str, str]) -> list[Object]:
+    """Return the patches that give Jobs their new names."""
+    return [
+        _patch("Job", old, [{"op": "replace", "path": "/metadata/name", "value": new}])
+        | {"options": {"allowNameChange": True}}
+        for old, new in names.items()
+        if old != new
+    ]
+
+
+# --- from rendered objects to stages --------------------------------------------------------------
+
+
+def with_last_applied(item: Object) -> Object:
+    """Return the object with the annotation from which kubectl tells what was taken out.
+
+    Without it, C(kubectl apply) after Ansible would leave every key that it should remove.
+    """
+    text = json.dumps(item, sort_keys=True, separators=(",", ":"))
+    metadata = dict(item["metadata"])
+    metadata["annotations"] = {**(metadata.get("annotations") or {}), LAST_APPLIED: text + "\n"}
+    return {**item, "metadata": metadata}
+
+
+def by_stage(objects: list[Object]) -> dict[str, list[Object]]:
+    """Return the objects by stage, what others refer to first; Secrets are left out."""
+    stages: dict[str, list[Object]] = {stage: [] for stage in STAGES}
+    for item in objects:
+        if item.get("kind") != "Secret":
+            stages[stage_of(item)].append(with_last_applied(item))
+    order = {kind: index for index, kind in enumerate(_FIRST)}
+    for items in stages.values():
+        items.sort(key=lambda item: order.get(item["kind"], len(order)))
+    return stages
+
+
+def kinds(objects: list[Object]) -> list[dict[str, str]]:
+    """Return the kinds in the release, each once; Secrets are always among them."""
+    found = {("v1", "Secret"): None}
+    found.update({(item["apiVersion"], item["kind"]): None for item in objects})
+    return [{"api_version": api_version, "kind": kind} for api_version, kind in found]
+
+
+def namespace_of(objects: list[Object]) -> str:
+    """Return the namespace of the release: the server's, else the only one there is."""
+    names = {
+        str(item["metadata"].get("namespace", ""))
+        for item in objects
+        if item.get("kind") not in _CLUSTER_SCOPED
+    }
+    server = find(objects, "Deployment", SERVER)
+    if server is not None:
+        return str(server["metadata"].get("namespace", ""))
+    return names.pop() if len(names) == 1 else ""
+
+
+def secrets(objects: list[Object]) -> list[Object]:
+    """Return the rendered Secrets, values included."""
+    return [item for item in objects if item.get("kind") == "Secret"]
+
+
+def summary_of_secrets(objects: list[Object]) -> list[dict[str, t.Any]]:
+    """Return what may be shown of the rendered Secrets: names, and whose they are."""
+    return [
+        {
+            "name": item["metadata"]["name"],
+            "development_only": label(item, DEVELOPMENT_LABEL) == "true",
+        }
+        for item in secrets(objects)
+    ]

@@ -1,0 +1,80 @@
+# Copyright: (c) 2026, mlops.mlflow contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Find the Kustomize overlay and components an inventory names."""
+
+from __future__ import annotations
+
+import base64
+import os
+import pathlib
+
+import yaml
+
+from ansible_collections.mlops.mlflow.plugins.plugin_utils.variables import suggestion
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+KUSTOMIZE = ROOT / "kustomize"
+ROLES = ROOT / "roles"
+_FILE_NAMES = ("kustomization.yml", "kustomization.yaml", "Kustomization")
+
+# Added by the collection itself, at the time it knows is right.
+BUILT_IN_COMPONENTS = ("migration", "smoke-test")
+
+
+def kustomization_file(folder: pathlib.Path) -> pathlib.Path | None:
+    """Return the folder's kustomization file, by any of the names kustomize accepts."""
+    for name in _FILE_NAMES:
+        if (folder / name).is_file():
+            return folder / name
+    return None
+
+
+def shipped(kind: str) -> list[str]:
+    """Return the names of the overlays or components that come with the collection."""
+    parent = KUSTOMIZE / kind
+    if not parent.is_dir():
+        return []
+    return sorted(child.name for child in parent.iterdir() if kustomization_file(child))
+
+
+def _is_path(text: str) -> bool:
+    return os.sep in text or text.startswith((".", "~"))
+
+
+def find(variable: str, kind: str, text: str, base: str) -> tuple[pathlib.Path | None, str]:
+    """Return the folder that a name or path means, or the problem with it.
+
+    A relative path is taken from O(base), the inventory's folder.
+    """
+    names = shipped(kind)
+    if not _is_path(text):
+        if text in names:
+            return KUSTOMIZE / kind / text, ""
+        if not (pathlib.Path(base) / text).is_dir():
+            close = suggestion(text, names)
+            return None, (
+                f"{variable}: no {kind[:-1]} {text!r} is shipped (there are: {', '.join(names)})"
+                f"{close}; a path of your own is written with a '/'"
+            )
+    folder = pathlib.Path(os.path.realpath(os.path.join(base, os.path.expanduser(text))))
+    if not folder.is_dir():
+        return None, f"{variable}: there is no folder {folder}"
+    if kustomization_file(folder) is None:
+        return None, f"{variable}: {folder} holds no kustomization.yml"
+    return folder, ""
+
+
+def development_values() -> set[str]:
+    """Return the secret values of the development tree, which everyone can read."""
+    try:
+        text = (KUSTOMIZE / "base" / "secrets.yml").read_text(encoding="utf-8")
+        documents = [item for item in yaml.safe_load_all(text) if isinstance(item, dict)]
+    except (OSError, yaml.YAMLError):
+        return set()
+    found: dict[str, str] = {}
+    for item in documents:
+        for key, value in (item.get("data") or {}).items():
+            found[key] = base64.b64decode(str(value)).decode(errors="replace")
+        found.update({key: str(value) for key, value in (item.get("stringData") or {}).items()})
+    return {value for key, value in found.items() if not key.endswith("username")}
