@@ -109,6 +109,7 @@ class Cluster(Api):
         body: t.Any = None,
         query: dict[str, str] | None = None,
         content_type: str = "application/json",
+        read_timeout: float = READ_TIMEOUT,
     ) -> Answer:
         """Make one request; raise ClusterError when there is no answer or it is a 401.
 
@@ -128,7 +129,7 @@ class Cluster(Api):
                 url,
                 body=data,
                 headers=headers,
-                timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT),
+                timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=read_timeout),
                 retries=False,
             )
         except urllib3.exceptions.HTTPError as error:
@@ -183,7 +184,7 @@ def _why(error: Exception) -> str:
         ("CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted"),
         ("WRONG_VERSION_NUMBER", "it does not speak TLS"),
         ("SSL", "TLS fails"),
-        ("Read timed out", f"no answer within {READ_TIMEOUT:g} s"),
+        ("Read timed out", "no answer in time"),
         ("timed out", f"no connection within {CONNECT_TIMEOUT:g} s"),
     ):
         if words in text:

@@ -96,6 +96,8 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._cluster import (
     split_api_version,
 )
 
+# Seconds for the first answer, so that a wrong address is known at once.
+_FIRST_ANSWER = 5.0
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 _APPLY = ("get", "create", "patch")
 _KEPT = ("Namespace", "PersistentVolumeClaim", "Secret")
@@ -173,7 +175,7 @@ def missing(cluster: Cluster, permissions: list[Permission]) -> list[str]:
 def check(cluster: Cluster, params: dict[str, t.Any]) -> dict[str, t.Any]:
     """Ask everything; raise ClusterError with the one message when something is amiss."""
     namespace = params["namespace"]
-    version = cluster.request("GET", "/version")
+    version = cluster.request("GET", "/version", read_timeout=_FIRST_ANSWER)
     if version.status not in (200, 403) or (version.status == 200 and not version.body):
         raise ClusterError(
             f"what answers at {cluster.host} is not a Kubernetes API server ({version.message})"

@@ -284,8 +284,11 @@ def _hosts(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
 def edits(objects: list[Object], settings: Settings) -> Object:
     """Return the part of a kustomization that applies the settings to the overlay's objects."""
     part: Object = {}
-    if settings.namespace:
-        part["namespace"] = settings.namespace
+    names = namespaces(objects)
+    # Also when it stays as it is: a component that is added knows nothing of it.
+    namespace = settings.namespace or (names[0] if len(names) == 1 else "")
+    if namespace:
+        part["namespace"] = namespace
     images = list(_images(objects, settings))
     if images:
         part["images"] = images
@@ -377,17 +380,24 @@ def kinds(objects: list[Object]) -> list[dict[str, str]]:
     return [{"api_version": api_version, "kind": kind} for api_version, kind in found]
 
 
+def namespaces(objects: list[Object]) -> list[str]:
+    """Return the namespaces of the objects, sorted; an empty one is that of kubectl's context."""
+    return sorted(
+        {
+            str(item["metadata"].get("namespace", ""))
+            for item in objects
+            if item.get("kind") not in _CLUSTER_SCOPED
+        }
+    )
+
+
 def namespace_of(objects: list[Object]) -> str:
     """Return the namespace of the release: the server's, else the only one there is."""
-    names = {
-        str(item["metadata"].get("namespace", ""))
-        for item in objects
-        if item.get("kind") not in _CLUSTER_SCOPED
-    }
     server = find(objects, "Deployment", SERVER)
     if server is not None:
         return str(server["metadata"].get("namespace", ""))
-    return names.pop() if len(names) == 1 else ""
+    names = namespaces(objects)
+    return names[0] if len(names) == 1 else ""
 
 
 def secrets(objects: list[Object]) -> list[Object]:

@@ -68,7 +68,10 @@ _SYSTEM_NAMESPACES = ("kube-system", "kube-public", "kube-node-lease")
 
 def suggestion(name: str, known: t.Iterable[str]) -> str:
     """Return C(; did you mean X?) when one of the known names is close, else nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6) or [
+        candidate for candidate in names if len(name) >= 3 and candidate.startswith(name)
+    ]
     return f"; did you mean {close[0]}?" if close else ""
 
 

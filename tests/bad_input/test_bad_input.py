@@ -1,0 +1,354 @@
+# Copyright: (c) 2026, mlops.mlflow contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every bad input ends in one clear message that names it, before anything is written."""
+
+from __future__ import annotations
+
+import base64
+import re
+import socket
+import typing as t
+
+import pytest
+import yaml
+from conftest import ROOT, TOKEN, FakeCluster, Site, kubeconfig
+
+SECRET = "correct-horse-battery-staple"
+
+
+def assert_refused(
+    site: Site, cluster: FakeCluster, inventory: str, variables: dict[str, t.Any], *expected: str
+) -> str:
+    """Run the playbook; see that it failed for the expected reason, in one message, unwritten."""
+    outcome = site.run(inventory, variables)
+    assert outcome.status != 0, outcome.output
+    assert cluster.writes() == [], "the cluster was written to"
+    assert outcome.output.count("fatal: [localhost]") == 1, outcome.output
+    message = " ".join(re.sub(r"^fatal: .*$", "", outcome.output, flags=re.MULTILINE).split())
+    for words in expected:
+        assert words in message, outcome.output
+    assert "othing was written" in message or "nothing was written" in message, outcome.output
+    assert "Traceback" not in outcome.output
+    assert SECRET not in outcome.output
+    assert TOKEN not in outcome.output
+    return message
+
+
+def _development_password() -> str:
+    document = yaml.safe_load((ROOT / "kustomize/base/secrets.yml").read_text(encoding="utf-8"))
+    return base64.b64decode(document["data"]["database-password"]).decode()
+
+
+VARIABLES: dict[str, tuple[dict[str, t.Any], list[str]]] = {
+    # wrong types
+    "replicas-is-a-word": ({"mlflow_replicas": "two"}, ["mlflow_replicas: must be a whole number"]),
+    "replicas-is-a-boolean": ({"mlflow_replicas": True}, ["mlflow_replicas: must be a whole"]),
+    "replicas-is-a-list": ({"mlflow_replicas": [2]}, ["mlflow_replicas", "not a list"]),
+    "replicas-is-a-fraction": ({"mlflow_replicas": 1.5}, ["mlflow_replicas: must be a whole"]),
+    "hosts-is-a-string": ({"mlflow_hosts": "mlflow.example.org"}, ["mlflow_hosts: must be a list"]),
+    "hosts-holds-a-mapping": ({"mlflow_hosts": [{"name": "a"}]}, ["mlflow_hosts[0]", "a mapping"]),
+    "hosts-holds-nothing": ({"mlflow_hosts": [""]}, ["mlflow_hosts[0]"]),
+    "namespace-is-a-mapping": ({"mlflow_namespace": {"name": "a"}}, ["mlflow_namespace: must be"]),
+    "version-is-a-number": ({"mlflow_version": 3.17}, ["mlflow_version", "put it in quotes"]),
+    "image-is-a-list": ({"mlflow_image": ["mlflow"]}, ["mlflow_image: must be a string"]),
+    "resources-is-a-word": ({"mlflow_resources": "big"}, ["mlflow_resources: must be a mapping"]),
+    "timeout-is-a-word": ({"mlflow_timeout": "10m"}, ["mlflow_timeout: must be a whole number"]),
+    "smoke-test-is-a-word": ({"mlflow_smoke_test": "perhaps"}, ["mlflow_smoke_test", "true or"]),
+    "components-is-a-string": ({"mlflow_components": "auth"}, ["mlflow_components: must be a list"]),
+    "tolerances-is-a-list": ({"mlflow_tolerances": ["volume"]}, ["mlflow_tolerances: must be a"]),
+    "node-port-is-a-word": ({"mlflow_node_port": "http"}, ["mlflow_node_port: must be a whole"]),
+    "password-is-a-list": ({"mlflow_database_password": [SECRET]}, ["mlflow_database_password"]),
+    "password-is-a-mapping": (
+        {"mlflow_database_password": {"value": SECRET}}, ["mlflow_database_password: must be"]),
+    "role-variable-is-a-list": ({"release_field_manager": ["a"]}, ["release_field_manager: must"]),
+    # unknown names
+    "unknown-variable": (
+        {"mlflow_replica": 3}, ["mlflow_replica: no such variable; did you mean mlflow_replicas?"]),
+    "unknown-secret": (
+        {"mlflow_db_password": SECRET}, ["mlflow_db_password: no such", "mlflow_database_password"]),
+    "unknown-and-far-off": ({"mlflow_zzz": 1}, ["mlflow_zzz: no such variable"]),
+    "unknown-key": (
+        {"mlflow_resources": {"request": {"cpu": 1}}},
+        ["mlflow_resources.request: no such key; did you mean requests?"]),
+    "unknown-reason": (
+        {"mlflow_tolerances": {"imagepull": 3}}, ["mlflow_tolerances.imagepull", "image_pull"]),
+    # impossible values
+    "environment-unknown": ({"mlflow_environment": "prod"}, ["mlflow_environment", "production?"]),
+    "overlay-unknown": (
+        {"mlflow_overlay": "productoin"}, ["mlflow_overlay", "did you mean production?"]),
+    "overlay-nowhere": ({"mlflow_overlay": "/nowhere/at-all"}, ["mlflow_overlay: there is no"]),
+    "component-unknown": ({"mlflow_components": ["no-such"]}, ["mlflow_components[0]", "no-such"]),
+    "component-built-in": ({"mlflow_components": ["migration"]}, ["mlflow_components[0]"]),
+    "namespace-not-a-name": ({"mlflow_namespace": "Not_A_Name"}, ["mlflow_namespace: 'Not_A_Name'"]),
+    "namespace-too-long": ({"mlflow_namespace": "n" * 64}, ["mlflow_namespace"]),
+    "namespace-of-kubernetes": ({"mlflow_namespace": "kube-system"}, ["mlflow_namespace: kube-sys"]),
+    "version-is-latest": ({"mlflow_version": "latest"}, ["mlflow_version: 'latest'"]),
+    "version-against-image": (
+        {"mlflow_version": "3.16.1", "mlflow_image": "ghcr.io/mlflow/mlflow:v3.17.2-full"},
+        ["mlflow_version: 3.16.1 contradicts"]),
+    "image-in-capitals": ({"mlflow_image": "Example/MLflow"}, ["mlflow_image: 'Example/MLflow'"]),
+    "image-short-digest": ({"mlflow_image": "mlflow@sha256:abc"}, ["mlflow_image"]),
+    "image-postgres-with-space": ({"mlflow_postgres_image": "postgres :17"}, ["mlflow_postgres_im"]),
+    "replicas-zero": ({"mlflow_replicas": 0}, ["mlflow_replicas: must be between 1 and"]),
+    "replicas-negative": ({"mlflow_replicas": "-1"}, ["mlflow_replicas: must be between 1 and"]),
+    "replicas-too-many-connections": (
+        {"mlflow_replicas": 50}, ["mlflow_replicas", "more connections than Postgres has"]),
+    "size-not-a-size": ({"mlflow_artifact_storage_size": "lots"}, ["mlflow_artifact_storage_size"]),
+    "size-without-unit": (
+        {"mlflow_database_storage_size": "50"}, ["mlflow_database_storage_size", "unit missing"]),
+    "request-above-limit": (
+        {"mlflow_resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "500m"}}},
+        ["mlflow_resources.requests.cpu: 2 is more than its limit"]),
+    "quantity-not-a-quantity": (
+        {"mlflow_resources": {"limits": {"memory": "2 gigs"}}}, ["mlflow_resources.limits.memory"]),
+    "node-port-too-low": ({"mlflow_node_port": 80}, ["mlflow_node_port: must be between 30000"]),
+    "node-port-on-cluster-ip": (
+        {"mlflow_node_port": 30123}, ["mlflow_node_port", "ClusterIP"]),
+    "service-type-unknown": (
+        {"mlflow_service_type": "nodeport"}, ["mlflow_service_type", "did you mean NodePort?"]),
+    "host-with-scheme": ({"mlflow_hosts": ["https://a.example.org"]}, ["mlflow_hosts[0]"]),
+    "host-with-port": ({"mlflow_hosts": ["a.example.org:443"]}, ["mlflow_hosts[0]"]),
+    "host-half-an-address": ({"mlflow_hosts": ["10.0.0"]}, ["mlflow_hosts[0]"]),
+    "url-with-password": (
+        {"mlflow_url": f"https://me:{SECRET}@a.example.org"}, ["mlflow_url: must be http"]),
+    "timeout-zero": ({"mlflow_timeout": 0}, ["mlflow_timeout: must be between"]),
+    "tolerance-negative": (
+        {"mlflow_tolerances": {"volume": -1}}, ["mlflow_tolerances.volume: must be seconds"]),
+    "password-short": ({"mlflow_database_password": "short"}, ["mlflow_database_password: is sh"]),
+    "password-with-line-end": (
+        {"mlflow_database_password": SECRET + "\n"}, ["mlflow_database_password", "line end"]),
+    "fernet-key-not-one": (
+        {"mlflow_webhook_encryption_key": SECRET}, ["mlflow_webhook_encryption_key", "Fernet"]),
+    "development-password": (
+        {"mlflow_database_password": _development_password()},
+        ["mlflow_database_password: is the development value", "refused in production"]),
+    "development-overlay": (
+        {"mlflow_overlay": "development"},
+        ["renders development credentials (Secret mlflow-credentials)", "refused in production"]),
+    "template-undefined": (
+        {"mlflow_namespace": "{{ no_such_variable }}"}, ["mlflow_namespace: its template"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", VARIABLES)
+def test_variable(case: str, site: Site, cluster: FakeCluster) -> None:
+    """A bad variable is named, whatever else is right."""
+    variables, expected = VARIABLES[case]
+    assert_refused(site, cluster, "production", variables, *expected)
+
+
+def test_everything_wrong_is_said_at_once(site: Site, cluster: FakeCluster) -> None:
+    """Nobody has to run it five times to find five mistakes."""
+    variables = {"mlflow_replicas": "two", "mlflow_imge": "x", "mlflow_timeout": 0}
+    site.environment["KUBECONFIG"] = "/nowhere/kubeconfig"
+    assert_refused(
+        site, cluster, "production", variables,
+        "4 problems", "mlflow_replicas", "mlflow_imge", "mlflow_timeout", "KUBECONFIG",
+    )  # fmt: skip
+
+
+def test_no_inventory(site: Site, cluster: FakeCluster) -> None:
+    """Without an inventory nothing is guessed."""
+    assert_refused(site, cluster, "", {}, "mlflow_environment: is not set", "inventories/")
+
+
+# --- overlays -------------------------------------------------------------------------------------
+
+
+def test_overlay_without_kustomization(site: Site, cluster: FakeCluster) -> None:
+    """A folder is not an overlay."""
+    folder = site.write("overlay/readme.txt", "nothing").rsplit("/", 1)[0]
+    assert_refused(
+        site, cluster, "production", {"mlflow_overlay": folder}, "holds no kustomization.yml"
+    )
+
+
+def test_overlay_with_a_missing_file(site: Site, cluster: FakeCluster) -> None:
+    """The file that kustomize misses is named."""
+    site.write("overlay/kustomization.yml", "resources: [no-such-file.yml]\n")
+    folder = str(site.folder / "overlay")
+    assert_refused(
+        site, cluster, "production", {"mlflow_overlay": folder},
+        "kustomize cannot build", "no-such-file.yml",
+    )  # fmt: skip
+
+
+def test_overlay_that_quotes_a_secret(site: Site, cluster: FakeCluster) -> None:
+    """What kustomize says about a broken Secret quotes it; we do not."""
+    site.write("overlay/kustomization.yml", "resources: [secret.yml]\n")
+    site.write("overlay/secret.yml", f"kind: Secret\nstringData:\n  password: {SECRET}: : {{\n")
+    folder = str(site.folder / "overlay")
+    assert_refused(
+        site, cluster, "production", {"mlflow_overlay": folder},
+        "kustomize cannot build", "secret.yml",
+    )  # fmt: skip
+
+
+def test_overlay_without_a_namespace(site: Site, cluster: FakeCluster) -> None:
+    """An overlay that names no namespace needs mlflow_namespace."""
+    base = ROOT / "kustomize" / "base"
+    assert_refused(
+        site, cluster, "development", {"mlflow_overlay": str(base)}, "mlflow_namespace: is not set"
+    )
+
+
+def test_overlay_without_a_server(site: Site, cluster: FakeCluster) -> None:
+    """An overlay that is not built on the base is refused."""
+    site.write("overlay/kustomization.yml", "namespace: elsewhere\nresources: [one.yml]\n")
+    site.write(
+        "overlay/one.yml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\ndata: {}\n"
+    )
+    folder = str(site.folder / "overlay")
+    variables = {"mlflow_overlay": folder, "mlflow_smoke_test": False}
+    assert_refused(site, cluster, "production", variables, "renders no Deployment mlflow")
+
+
+# --- which cluster --------------------------------------------------------------------------------
+
+
+def test_kubeconfig_missing(site: Site, cluster: FakeCluster) -> None:
+    """KUBECONFIG names a file that is not there."""
+    site.environment["KUBECONFIG"] = "/nowhere/kubeconfig"
+    assert_refused(
+        site, cluster, "production", {}, "KUBECONFIG: there is no kubeconfig at /nowhere/kubeconfig"
+    )
+
+
+def test_kubeconfig_variable_missing(site: Site, cluster: FakeCluster) -> None:
+    """So does mlflow_kubeconfig, although KUBECONFIG is good."""
+    assert_refused(
+        site, cluster, "production", {"mlflow_kubeconfig": "/nowhere/config"},
+        "mlflow_kubeconfig: there is no kubeconfig at /nowhere/config",
+    )  # fmt: skip
+
+
+def test_no_cluster_at_all(site: Site, cluster: FakeCluster) -> None:
+    """Nothing names a cluster."""
+    del site.environment["KUBECONFIG"]
+    assert_refused(site, cluster, "production", {}, "mlflow_kubeconfig: no cluster is named")
+
+
+def test_kubeconfig_not_yaml(site: Site, cluster: FakeCluster) -> None:
+    """A broken kubeconfig is named and not quoted."""
+    site.write("kubeconfig", f"users: [{{token: {SECRET}\n")
+    assert_refused(site, cluster, "production", {}, "KUBECONFIG: ", "is not YAML")
+
+
+def test_kubeconfig_something_else(site: Site, cluster: FakeCluster) -> None:
+    """Some other YAML file is not a kubeconfig."""
+    site.write("kubeconfig", "colour: blue\n")
+    assert_refused(site, cluster, "production", {}, "is not a kubeconfig")
+
+
+def test_context_unknown(site: Site, cluster: FakeCluster) -> None:
+    """The contexts there are, are listed."""
+    assert_refused(
+        site, cluster, "production", {"mlflow_context": "fakes"},
+        "mlflow_context: ", "has no context 'fakes' (it has: fake); did you mean fake?",
+    )  # fmt: skip
+
+
+def test_no_current_context(site: Site, cluster: FakeCluster) -> None:
+    """No context is guessed."""
+    site.write("kubeconfig", kubeconfig(cluster.url, **{"current-context": ""}))
+    assert_refused(site, cluster, "production", {}, "mlflow_context: is not set")
+
+
+def test_two_clusters(site: Site, cluster: FakeCluster) -> None:
+    """Two sources that may mean different clusters are not silently mixed."""
+    site.environment["K8S_AUTH_HOST"] = "https://127.0.0.1:1"
+    assert_refused(
+        site, cluster, "production", {"mlflow_kubeconfig": site.environment["KUBECONFIG"]},
+        "mlflow_kubeconfig: is set, and so is K8S_AUTH_HOST",
+    )  # fmt: skip
+
+
+def test_cluster_unreachable(site: Site, cluster: FakeCluster) -> None:
+    """A port where nobody listens."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    site.write("kubeconfig", kubeconfig(f"http://127.0.0.1:{port}"))
+    assert_refused(
+        site, cluster, "production", {},
+        f"cannot reach the cluster at http://127.0.0.1:{port}: connection refused",
+    )  # fmt: skip
+
+
+def test_cluster_silent(site: Site, cluster: FakeCluster) -> None:
+    """A server that takes the connection and never answers."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        site.write("kubeconfig", kubeconfig(f"http://127.0.0.1:{port}"))
+        assert_refused(site, cluster, "production", {}, "cannot reach the cluster", "no answer")
+
+
+def test_cluster_refuses_credentials(site: Site, cluster: FakeCluster) -> None:
+    """An expired token."""
+    cluster.version = (401, "{}")
+    assert_refused(site, cluster, "production", {}, "refuses the credentials")
+
+
+def test_cluster_is_something_else(site: Site, cluster: FakeCluster) -> None:
+    """A web server is not an API server."""
+    cluster.version = (200, "<html>hello</html>")
+    assert_refused(site, cluster, "production", {}, "is not a Kubernetes API server")
+
+
+def test_awx_credential_refused(site: Site, cluster: FakeCluster) -> None:
+    """The same through the environment that AWX injects."""
+    del site.environment["KUBECONFIG"]
+    site.environment |= {"K8S_AUTH_HOST": cluster.url, "K8S_AUTH_API_KEY": TOKEN}
+    cluster.version = (401, "{}")
+    assert_refused(site, cluster, "production", {}, "refuses the credentials", "K8S_AUTH_HOST")
+
+
+# --- what the cluster permits ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "permission",
+    [
+        "patch deployments",
+        "create secrets",
+        "get secrets",
+        "create jobs",
+        "delete jobs",
+        "watch pods",
+        "create pods/exec",
+        "create pods/portforward",
+        "patch namespaces",
+        "create persistentvolumeclaims",
+    ],
+)
+def test_permission_missing(permission: str, site: Site, cluster: FakeCluster) -> None:
+    """Verb and resource of a missing permission are named."""
+    cluster.is_admin = False
+    cluster.denied = {permission}
+    assert_refused(site, cluster, "production", {}, "permissions are missing", permission)
+
+
+def test_all_missing_permissions_are_said(site: Site, cluster: FakeCluster) -> None:
+    """All of them, not the first."""
+    cluster.is_admin = False
+    cluster.denied = {"patch deployments", "create services", "list events"}
+    assert_refused(
+        site, cluster, "production", {},
+        "patch deployments.apps", "create services", "list events",
+    )  # fmt: skip
+
+
+def test_namespace_being_deleted(site: Site, cluster: FakeCluster) -> None:
+    """A namespace on its way out takes nothing in."""
+    cluster.namespace = {"metadata": {"name": "x", "deletionTimestamp": "2026-01-01T00:00:00Z"}}
+    assert_refused(site, cluster, "production", {}, "mlflow_namespace", "is being deleted")
+
+
+def test_namespace_nobody_brings(site: Site, cluster: FakeCluster) -> None:
+    """An overlay without a Namespace object needs one that is there."""
+    base = ROOT / "kustomize" / "base"
+    variables = {"mlflow_overlay": str(base), "mlflow_namespace": "nowhere"}
+    assert_refused(site, cluster, "development", variables, "the namespace nowhere does not exist")
