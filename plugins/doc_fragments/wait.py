@@ -1,0 +1,90 @@
+# Copyright: (c) 2026, mlops.mlflow contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documentation that the waiting modules share."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Options, attributes and notes of every module that waits."""
+
+    DOCUMENTATION = r"""
+options:
+  timeout:
+    description:
+      - For how many seconds to wait at most.
+      - A failure that is certain ends the wait long before; see O(tolerances).
+      - V(0) looks once, and fails if not everything is ready.
+    type: float
+    default: 300
+  tolerances:
+    description:
+      - For how many seconds each kind of problem may last before it is a failure, by its name.
+        What is not given keeps its default.
+      - V(image_invalid) (0) - the image's name is invalid, or it is not on the node and may not be
+        pulled.
+      - V(image_pull) (30, or 0 if the registry says not found or unauthorised) - the image cannot
+        be pulled.
+      - V(config) (5) - a container refers to a Secret, a ConfigMap or a key that does not exist.
+      - V(container_start) (20) - a container cannot be created or its command not be run.
+      - V(crash_loop) (0) - a container of the current revision keeps ending; it is in back-off, or
+        was restarted twice and is not up. Init containers included.
+      - V(oom_killed) (0) - the same, killed for its memory limit.
+      - V(unschedulable) (60) - no node takes a pod. An autoscaler that adds one stops the clock.
+      - V(volume) (60, or 0 for a claim that lost its volume) - a claim cannot be bound, or a volume
+        not be mounted.
+      - V(quota_or_admission) (10, or 30 for a webhook that does not answer) - the API server
+        refuses to create a pod, because of a quota, Pod Security or a webhook.
+      - V(job_failed) (0) - a Job failed.
+      - V(progress_deadline) (0) - the controller itself gave up.
+      - V(schema_behind), V(schema_ahead), V(schema_unknown), V(schema_partial) (0) - MLflow's
+        database schema does not fit its image.
+      - V(database_unreachable) (30), V(database_denied) (0) - MLflow cannot use its database.
+      - V(http_unready) (30) - MLflow's pods are ready, but it does not answer as it should.
+      - V(unauthorized) (0) - MLflow refuses the credentials given.
+      - V(paused) (0) - a Deployment is paused, or a Job is suspended.
+      - V(not_found) (10) - what is waited for does not exist, or is being deleted.
+    type: dict
+    default: {}
+  settle:
+    description:
+      - For how many seconds a container without a readiness probe must have run before it counts
+        as ready. Kubernetes calls it ready as soon as it has started, even if it ends a moment
+        later.
+    type: float
+    default: 5
+  fail_fast:
+    description:
+      - Whether the first failure ends the wait.
+      - If V(false), the wait goes on until every object is either ready or failed.
+    type: bool
+    default: true
+  log_lines:
+    description: How many of the last lines of a failed container's log to return.
+    type: int
+    default: 20
+attributes:
+  check_mode:
+    description: Can run in check mode, and says what is so without changing anything.
+    details: Looks once, and does not fail if something is not ready.
+    support: full
+  diff_mode:
+    description: Can show what it changes.
+    details: Changes nothing.
+    support: none
+  idempotent:
+    description: Changes nothing when it is run again.
+    support: full
+requirements:
+  - kubernetes >= 24.2.0 (Python library)
+notes:
+  - Only the current revision counts. An old pod that is dying, a pod that was evicted and
+    replaced, or a restart that was followed by running is not a failure.
+  - "The account needs the verbs C(list) and C(watch) in the namespace: on C(pods),
+    C(persistentvolumeclaims) and C(events) of the core group; on C(deployments), C(replicasets),
+    C(statefulsets), C(daemonsets) and C(controllerrevisions) of C(apps); on C(jobs) of C(batch).
+    Each is needed only if an object of that kind is waited for. C(get) on C(pods/log) lets a
+    failure show the log. The role C(view) of Kubernetes has all of these."
+  - Passwords, tokens and keys that are recognised are masked in logs, events and messages.
+"""
