@@ -425,7 +425,7 @@ class Database:
             with self.connect() as connection:
                 facts = self._facts(connection)
                 verdict = decide(self.schema, self.scripts, facts)
-                if verdict.state in {"empty", "partial"}:
+                if verdict.state in {"empty", "partial", "behind"}:
                     verdict = self._under_way(connection, verdict)
                 return verdict
         except self.database_error as error:
@@ -687,16 +687,15 @@ class Helper:
         while True:
             verdicts = self.inspect()
             states = {verdict.state for verdict in verdicts.values()}
-            self.say_verdicts(verdicts)
-            if states == {"at_head"} or states & CERTAIN:
-                return verdicts
-            if "unreachable" not in states:
+            more = ""
+            if states != {"at_head"} and not states & (CERTAIN | {"unreachable"}):
                 with self.locks() as locks:
                     if locks is not None:
                         self.bring_to_head(locks, {"empty", "behind"})
                         return self.inspect()
-                self.say("waiting: another process holds the lock")
-            if self.out_of_time():
+                more = "another process holds the lock"
+            self.say_verdicts(verdicts, more)
+            if states == {"at_head"} or states & CERTAIN or self.out_of_time():
                 return verdicts
 
     @contextlib.contextmanager
@@ -739,7 +738,7 @@ class Helper:
             after = database.inspect()
             if after.state != "at_head":
                 raise RuntimeError(
-                    f"{database.schema.name} is {after.state} after it: {after.detail}"
+                    f"{database.schema.name} is {after.state} afterwards: {after.detail}"
                 )
             self.say(f"{database.schema.name} done in {time.monotonic() - started:.1f} s")
             if verdict.state == "empty" and database.schema.name == "tracking":
