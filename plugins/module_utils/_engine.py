@@ -23,6 +23,7 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._kinds import (
     Kind,
 )
 from ansible_collections.mlops.mlflow.plugins.module_utils._redact import redact
+from ansible_collections.mlops.mlflow.plugins.module_utils._schema import MIGRATABLE
 from ansible_collections.mlops.mlflow.plugins.module_utils._state import (
     Clock,
     Object,
@@ -53,6 +54,7 @@ GRACE = 1.0
 LONG_OUTAGE = 5.0
 # Seconds between two rounds of a check that failed, and the most entries of a timeline.
 CHECK_PAUSE = 1.0
+MEANWHILE_PAUSE = 4.0
 LONGEST_TIMELINE = 500
 
 
@@ -84,15 +86,23 @@ Seen = dict[Target, tuple[Object | None, list[Object]]]
 
 
 class Check(t.Protocol):
-    """Something to find out beyond the objects, such as whether a server answers."""
+    """Something to find out beyond the objects. Both run in threads of their own."""
 
     def __call__(self, seen: Seen) -> CheckResult:
-        """Run, in a thread of its own."""
+        """Find out whether what is ready for Kubernetes is ready indeed."""
+
+    def meanwhile(self, seen: Seen) -> CheckResult | None:
+        """Find out more about what is not ready yet, if there is anything to find out."""
 
 
 class _Checked(t.NamedTuple):
     round: int
     result: CheckResult
+
+
+class _Learned(t.NamedTuple):
+    round: int
+    result: CheckResult | None
 
 
 class Engine:
@@ -128,6 +138,9 @@ class Engine:
         self._check_due = 0.0
         self._checked: CheckResult | None = None
         self._check_pods: frozenset[str] = frozenset()
+        self._learned: CheckResult | None = None
+        self._learning = False
+        self._learn_due = self._start + MEANWHILE_PAUSE
         self.facts: dict[str, t.Any] = {}
 
     # --- The wait --------------------------------------------------------------------------------
@@ -140,7 +153,7 @@ class Engine:
             self._begin_watching()
             return self._wait()
         except ApiError as error:
-            return self._result(False, None, api_message(error))
+            return self._result(False, None, self._clean(api_message(error)))
         finally:
             for watch in self._watches:
                 watch.stop()
@@ -172,7 +185,7 @@ class Engine:
         problems = [problem for verdict in self._verdicts.values() for problem in verdict.problems]
         problems += self._checked.problems if self._checked else ()
         words = problems[0].message if problems else self._pending_words()
-        return self._result(False, None, f"not ready now: {one_line(words)}")
+        return self._result(False, None, self._clean(f"not ready now: {words}"))
 
     def _begin_watching(self) -> None:
         for kind, namespace in self._streams():
@@ -216,6 +229,9 @@ class Engine:
         if isinstance(report, _Checked):
             self._take_check(report, now)
             return
+        if isinstance(report, _Learned):
+            self._take_learned(report, now)
+            return
         stream = (report.kind, report.namespace)
         if isinstance(report, _watch.Listed):
             self._state.replace(report.kind, report.namespace, report.items, self._clock())
@@ -257,6 +273,12 @@ class Engine:
                 rechecks.append(clock.now + max(0.01, verdict.recheck))
         if self._checked and self._all_ready():
             problems += self._checked.problems
+        if self._learned and not self._all_ready():
+            problems += [
+                problem
+                for problem in self._learned.problems
+                if not (rules.migrating and problem.reason in MIGRATABLE)
+            ]
         for problem in problems:
             if problem.key not in self._noted:
                 self._noted.add(problem.key)
@@ -270,6 +292,8 @@ class Engine:
             failures = []
         if self._check and not self._check_running and self._all_ready():
             rechecks.append(max(self._check_due, clock.now + 0.01))
+        if self._check and not self._learning and not self._all_ready():
+            rechecks.append(max(self._learn_due, clock.now + 0.01))
         if due is not None:
             rechecks.append(due)
         return failures, min(rechecks, default=None)
@@ -337,7 +361,7 @@ class Engine:
                 return target
         return self._targets[0]
 
-    # --- The check beyond the objects ----------------------------------------------------------------
+    # --- The check beyond the objects ------------------------------------------------------------
 
     def _run_check(self, now: float) -> None:
         if self._check is None:
@@ -349,7 +373,9 @@ class Engine:
                 self._checked = None
                 self._check_running = False
                 self._check_due = 0.0
+            self._learn(now)
             return
+        self._learned = None
         pods = self._pod_uids()
         if self._checked and self._checked.ready and pods <= self._check_pods:
             return
@@ -364,6 +390,25 @@ class Engine:
             self._reports.put(_Checked(round_, check(seen)))
 
         threading.Thread(target=work, name="check", daemon=True).start()
+
+    def _learn(self, now: float) -> None:
+        """Find out more about what is not ready, once in a while."""
+        if self._check is None or self._learning or now < self._learn_due:
+            return
+        self._learning = True
+        round_, check, seen = self._check_round, self._check, self._seen()
+
+        def work() -> None:
+            self._reports.put(_Learned(round_, check.meanwhile(seen)))
+
+        threading.Thread(target=work, name="meanwhile", daemon=True).start()
+
+    def _take_learned(self, report: _Learned, now: float) -> None:
+        self._learning = False
+        self._learn_due = now + MEANWHILE_PAUSE
+        self._learned = report.result if report.round == self._check_round else None
+        if self._learned:
+            self.facts = dict(self._learned.facts)
 
     def _seen(self) -> Seen:
         return {
@@ -438,7 +483,9 @@ class Engine:
             self._targets[0],
         )
         verdict = self._verdicts[target]
-        problems = list(verdict.problems) or list(self._checked.problems if self._checked else ())
+        problems = list(verdict.problems)
+        for found in (self._checked, self._learned):
+            problems += found.problems if found else ()
         words = problems[0].message if problems else self._pending_words()
         message = f"not ready within {self._options.timeout:g} s: {words}"
         if self._down:
@@ -479,7 +526,7 @@ class Engine:
         self._failed[target] = problem
         logs = self._logs(problem)
         line = _words.telling_line(logs)
-        advice = self._clean(_words.hint(problem))
+        advice = _words.hint(problem._replace(message=self._clean(problem.message)))
         message = self._clean(problem.message)
         failure = {
             "reason": problem.reason,
@@ -492,7 +539,8 @@ class Engine:
             "logs": logs,
         }
         self._note(str(target), f"failed: {problem.reason}")
-        text = _words.sentence(str(target), problem._replace(message=message), line, advice)
+        told = problem._replace(message=message)
+        text = _words.sentence(str(target), told, line, advice)
         return self._result(False, failure, text)
 
     def _logs(self, problem: Problem) -> list[str]:
@@ -557,7 +605,7 @@ class Engine:
             "resources": resources,
             "timeline": self._timeline,
             "failure": failure,
-            "msg": one_line(self._clean(message)),
+            "msg": one_line(message),
         }
 
 

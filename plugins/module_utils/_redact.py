@@ -38,12 +38,31 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
         ),
         r"\1\2\1\3\4" + MASK + r"\4",
     ),
-    # password=value, PGPASSWORD='value', --password value, secret: value
+    # password=value, PGPASSWORD='value'
     (
         re.compile(
-            r"(?<![\w'\"])(" + _NAMES + r")(\s*=\s*|:\s+)"
+            r"(?<![\w'\"])(" + _NAMES + r")(\s*=\s*)"
             r"""("[^"]*"|'[^']*'|(?!\*{8})[^\s,;&)"']+)""",
             re.IGNORECASE,
+        ),
+        r"\1\2" + MASK,
+    ),
+    # password: value
+    (
+        re.compile(
+            r"(?<![\w'\".-])([\w.-]*(?:pass(?:word|wd|phrase)?|pwd))(:\s+)"
+            r"""("[^"]*"|'[^']*'|(?!\*{8})[^\s,;&)"']+)""",
+            re.IGNORECASE,
+        ),
+        r"\1\2" + MASK,
+    ),
+    # api-key: value. The word is common in prose, so only what ends the line or looks random.
+    (
+        re.compile(
+            r"(?<![\w'\".-])([\w.-]*(?:secret|token|key|credential|cookie|authorization))(:\s+)"
+            r"""("[^"]*"$|'[^']*'$|(?!\*{8})[^\s,;&)"']+(?=[\s,;]*$)"""
+            r"""|(?=[^\s]*\d)(?=[^\s]*[A-Za-z])[\w+/=-]{16,})""",
+            re.IGNORECASE | re.MULTILINE,
         ),
         r"\1\2" + MASK,
     ),

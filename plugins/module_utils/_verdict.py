@@ -405,18 +405,23 @@ def _job_failure(item: Object, failed: Object, pods: list[Object]) -> Problem:
     return _problem(
         item,
         "job_failed",
-        f"{message}; {_ending(pod, status, ended)}",
+        f"{message}; {_ending(pod, status, ended)}{_said(ended)}",
         container=str(status["name"]),
         pod=str(pod["metadata"]["name"]),
         previous=(status.get("state") or {}).get("terminated") is None,
     )
 
 
+def _said(ended: Object) -> str:
+    explained = _explain_ending(ended)
+    return f"; {explained[1]}" if explained else ""
+
+
 def _job_schema_problem(item: Object, pods: list[Object], rules: Rules) -> Problem | None:
     """Report what the schema helper said when its last attempt failed.
 
     A Job may start a new pod for each attempt, so the clock belongs to the Job. That a schema is
-    behind is what a migration is for: it counts only once the Job has failed.
+    behind is what a migration is for: if that fails, it is the Job that failed.
     """
     culprit = _last_failed(pods)
     if culprit is None:
@@ -426,7 +431,7 @@ def _job_schema_problem(item: Object, pods: list[Object], rules: Rules) -> Probl
     if explained is None:
         return None
     reason, message = explained
-    if reason in _schema.MIGRATABLE and not condition(item, "Failed", "True"):
+    if reason in _schema.MIGRATABLE:
         return None
     retrying = any(
         (entry.get("state") or {}).get("running") is not None
@@ -693,6 +698,8 @@ def _is_looping(
     now = status.get("state") or {}
     if (now.get("waiting") or {}).get("reason") == "CrashLoopBackOff":
         return restarts >= 1
+    if now.get("terminated") and restarts >= 1 and _backs_off(pod, status, state):
+        return True
     if restarts < 2:
         return False
     if _is_init(pod, str(status["name"])) and (now.get("terminated") or {}).get("exitCode") == 0:
@@ -704,6 +711,20 @@ def _is_looping(
     if began is not None and finished is not None and finished - began >= LONG_RUN:
         return False
     return not _is_up(pod, status, state, clock, rules)
+
+
+def _backs_off(pod: Object, status: Object, state: State) -> bool:
+    """Say whether the kubelet has announced a back-off for this container.
+
+    It does so as soon as the container has ended again, but shows CrashLoopBackOff in the pod's
+    status only ten seconds later (Kubernetes 1.37).
+    """
+    for event in reversed(state.events(pod)):
+        if event.get("reason") == "BackOff":
+            path = (event.get("involvedObject") or {}).get("fieldPath") or ""
+            if f"{{{status['name']}}}" in path:
+                return True
+    return False
 
 
 def _is_up(pod: Object, status: Object, state: State, clock: Clock, rules: Rules) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.mlops.mlflow.plugins.module_utils._client import (
     AUTH_ARG_SPEC,
     Api,
@@ -33,9 +34,10 @@ WAIT_ARG_SPEC: dict[str, dict[str, t.Any]] = {
 }
 
 
-def fail(module: AnsibleModule, message: str) -> t.NoReturn:
+def fail(module: AnsibleModule, message: str, **more: t.Any) -> t.NoReturn:
     """End the module with a message and every key of the result, as the contract says."""
     module.fail_json(
+        **more,
         ready=False,
         elapsed=0.0,
         requests=0,
@@ -47,22 +49,24 @@ def fail(module: AnsibleModule, message: str) -> t.NoReturn:
     raise AssertionError("fail_json returned")
 
 
-def wait_options(module: AnsibleModule, secrets: tuple[str, ...] = ()) -> Options:
+def wait_options(module: AnsibleModule, **more: t.Any) -> Options:
     """Return the options of the wait, checked; end the module on an impossible one."""
     params = module.params
     tolerances: dict[str, float] = {}
     for name, value in params["tolerances"].items():
         if name not in DEFAULTS:
-            fail(module, f"tolerances: {name} is not known; known are {', '.join(DEFAULTS)}.")
+            fail(
+                module, f"tolerances: {name} is not known; known are {', '.join(DEFAULTS)}.", **more
+            )
         try:
             tolerances[name] = float(value)
         except (TypeError, ValueError):
             tolerances[name] = -1.0
         if not 0 <= tolerances[name] < float("inf"):
-            fail(module, f"tolerances: {name} must be a number of seconds, 0 or more.")
+            fail(module, f"tolerances: {name} must be a number of seconds, 0 or more.", **more)
     for name in ("timeout", "settle", "log_lines"):
         if not 0 <= params[name] < 10**7:
-            fail(module, f"{name} must be 0 or more.")
+            fail(module, f"{name} must be 0 or more.", **more)
     # The credentials for the API server are no_log too; none of them belongs in a container's log.
     known = [params.get(name) for name in ("password", "api_key")]
     return Options(
@@ -72,17 +76,17 @@ def wait_options(module: AnsibleModule, secrets: tuple[str, ...] = ()) -> Option
         fail_fast=params["fail_fast"],
         log_lines=params["log_lines"],
         one_pass=module.check_mode,
-        secrets=(*secrets, *(value for value in known if isinstance(value, str))),
+        secrets=tuple(value for value in known if isinstance(value, str)),
     )
 
 
-def connect(module: AnsibleModule, params: t.Mapping[str, t.Any]) -> Api:
+def connect(module: AnsibleModule, params: t.Mapping[str, t.Any], **more: t.Any) -> Api:
     """Return a client made of kubernetes.core's authentication options."""
     require_libraries(module)
     try:
         return Api({name: params.get(name) for name in AUTH_ARG_SPEC})
     except CredentialsError as error:
-        fail(module, str(error))
+        fail(module, str(error), **more)
 
 
 def find_targets(

@@ -1,0 +1,342 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, mlops.mlflow contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: wait_for_mlflow
+short_description: Wait until an MLflow server is ready, or say why it cannot be
+version_added: 1.0.0
+description:
+  - Waits until the current revision of an MLflow Deployment is rolled out, every one of its pods
+    answers, the version is that of the image, a search reaches the database, and the database's
+    schema is what the image needs.
+  - Ends as soon as a failure is certain and says which container, what its log says and what to
+    do, as M(mlops.mlflow.wait_for_rollout) does.
+  - Reaches each pod through a port-forward of the API server, unless O(url) is given.
+author:
+  - mlops.mlflow contributors (@mlops-mlflow)
+extends_documentation_fragment:
+  - kubernetes.core.k8s_auth_options
+  - mlops.mlflow.wait
+options:
+  name:
+    description: The name of the Deployment.
+    type: str
+    default: mlflow
+  namespace:
+    description: Its namespace.
+    type: str
+    required: true
+  image:
+    description:
+      - The image that every pod must run.
+      - If not given, any image will do, and the version is compared with the tag of the image that
+        runs.
+    type: str
+  migration_job:
+    description:
+      - The name of the Job that migrates the database. It is waited for together with the
+        Deployment, and a schema that is behind is not a failure before it has ended.
+    type: str
+  url:
+    description:
+      - Ask the server at this address instead of each pod. Its host must be one that MLflow allows.
+    type: str
+  username:
+    description: The name of an MLflow user, where the server asks for one (basic authentication).
+    type: str
+    aliases: []
+  password:
+    description: That user's password.
+    type: str
+  ca_cert:
+    description:
+      - A file with the certificates of the authorities that vouch for O(url).
+      - For the API server's certificate, use O(ssl_ca_cert).
+    type: path
+    aliases: []
+  ssl_ca_cert:
+    description:
+      - A file with the certificates of the authorities that vouch for the Kubernetes API server,
+        which other modules call O(ca_cert). Can also be given in E(K8S_AUTH_SSL_CA_CERT).
+    type: path
+  schema:
+    description:
+      - V(at_head) asks the schema helper in the server's pod whether the database is migrated to
+        the revision of the image, and takes nothing less.
+      - V(any) does not ask.
+    type: str
+    choices: [at_head, any]
+    default: at_head
+notes:
+  - O(username), O(password) and O(ca_cert) are for MLflow here, not for Kubernetes as in other
+    modules. Kubernetes itself takes no user and password any more; a token is O(api_key).
+  - "Besides what M(mlops.mlflow.wait_for_rollout) needs, the account needs C(get) and C(create) on
+    C(pods/portforward) unless O(url) is given, and on C(pods/exec) unless O(schema=any)."
+seealso:
+  - module: mlops.mlflow.wait_for_rollout
+  - name: MLflow tracking server
+    description: What the server is.
+    link: https://mlflow.org/docs/latest/self-hosting/architecture/tracking-server/
+"""
+
+EXAMPLES = r"""
+- name: Wait until MLflow serves
+  mlops.mlflow.wait_for_mlflow:
+    namespace: mlflow-production
+
+- name: Wait for a migration and the new version in one task
+  mlops.mlflow.wait_for_mlflow:
+    namespace: mlflow-production
+    image: ghcr.io/mlflow/mlflow:v3.17.2-full
+    migration_job: mlflow-migration-3.17.2
+    timeout: 1800
+
+- name: Wait for a server with basic authentication behind an ingress
+  mlops.mlflow.wait_for_mlflow:
+    namespace: mlflow-production
+    url: https://mlflow.example.com
+    ca_cert: /etc/ssl/example-ca.pem
+    username: admin
+    password: "{{ mlflow_admin_password }}"
+
+- name: Wait for an MLflow that something else deployed
+  mlops.mlflow.wait_for_mlflow:
+    name: tracking
+    namespace: data-science
+    schema: any
+"""
+
+RETURN = r"""
+ready:
+  description: Whether everything that was waited for is ready.
+  returned: always
+  type: bool
+  sample: true
+elapsed:
+  description: How long the wait took, in seconds.
+  returned: always
+  type: float
+  sample: 12.31
+requests:
+  description: How many requests were sent to the Kubernetes API.
+  returned: always
+  type: int
+  sample: 10
+resources:
+  description: What can be said about each object, in the order in which they were given.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    kind:
+      description: The object's kind.
+      type: str
+      sample: Deployment
+    name:
+      description: The object's name.
+      type: str
+      sample: mlflow
+    namespace:
+      description: The object's namespace.
+      type: str
+      sample: mlflow-development
+    status:
+      description: V(ready), V(progressing) or V(failed).
+      type: str
+      sample: ready
+    message:
+      description: What it is doing, or what is wrong with it.
+      type: str
+      sample: 2 of 2 available
+    ready_after:
+      description: After how many seconds it became ready, or null if it is not.
+      type: float
+      sample: 11.8
+timeline:
+  description: What happened while waiting, in order.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    at:
+      description: Seconds since the wait began.
+      type: float
+      sample: 3.02
+    object:
+      description: What it happened to.
+      type: str
+      sample: Deployment/mlflow
+    event:
+      description: What happened.
+      type: str
+      sample: 1 of 2 available · mlflow-7c9f5d-x2x7k pulling image
+msg:
+  description:
+    - One line that says how it ended. For a failure, the reason, the object and container, the line
+      of the log that explains it, and what to do.
+  returned: always
+  type: str
+  sample: "ready: Deployment/mlflow"
+failure:
+  description: Why it is not ready, or null.
+  returned: always
+  type: dict
+  contains:
+    reason:
+      description: One of the names listed with O(tolerances), or V(timeout).
+      type: str
+      sample: crash_loop
+    kind:
+      description: The kind of the object that is at fault, such as a pod of what was waited for.
+      type: str
+      sample: Pod
+    name:
+      description: The name of that object.
+      type: str
+      sample: mlflow-7c9f5d-x2x7k
+    container:
+      description: The container at fault, or null.
+      type: str
+      sample: mlflow
+    message:
+      description: What is wrong.
+      type: str
+      sample: container mlflow of pod mlflow-7c9f5d-x2x7k ended with exit code 1, restarted 2 times
+    hint:
+      description: What to do about it, in one line.
+      type: str
+      sample: "Read the whole log: kubectl -n mlflow logs mlflow-7c9f5d-x2x7k -c mlflow --previous"
+    events:
+      description: The last events about the objects concerned, the oldest first.
+      type: list
+      elements: str
+    logs:
+      description: The last lines that the container wrote, of its previous instance if that ended.
+      type: list
+      elements: str
+server:
+  description: The server, as far as it is known.
+  returned: always
+  type: dict
+  contains:
+    version:
+      description: The version that it answers with, or null.
+      type: str
+      sample: 3.17.2
+    image:
+      description: The image that its pods run, or null.
+      type: str
+      sample: ghcr.io/mlflow/mlflow:v3.17.2-full
+    url:
+      description: The address that was asked, or null if the pods were.
+      type: str
+    pods:
+      description: The names of the pods of the current revision.
+      type: list
+      elements: str
+http:
+  description: What each pod answered (one entry if O(url) is given).
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    pod:
+      description: The pod's name.
+      type: str
+    health:
+      description: The HTTP status of C(/health), or null.
+      type: int
+    version:
+      description: The answer of C(/version), or null.
+      type: str
+    search:
+      description: The HTTP status of a search for experiments, which reads the database, or null.
+      type: int
+    seconds:
+      description: How long the pod took for all of it.
+      type: float
+schema:
+  description:
+    - The schema helper's verdict on each database (C(tracking), and C(auth) with basic
+      authentication), or null if it was not asked.
+  returned: always
+  type: dict
+  sample: {"tracking": {"state": "at_head", "current": "dc11669786a5", "head": "dc11669786a5"}}
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.mlops.mlflow.plugins.module_utils._client import AUTH_ARG_SPEC
+from ansible_collections.mlops.mlflow.plugins.module_utils._engine import Engine
+from ansible_collections.mlops.mlflow.plugins.module_utils._kinds import DEPLOYMENT, JOB
+from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow import MlflowCheck, Server
+from ansible_collections.mlops.mlflow.plugins.module_utils._verdict import Target
+from ansible_collections.mlops.mlflow.plugins.module_utils._waiting import (
+    WAIT_ARG_SPEC,
+    connect,
+    fail,
+    finish,
+    wait_options,
+)
+
+
+def argument_spec() -> dict[str, t.Any]:
+    """Return the module's options; three of kubernetes.core's mean MLflow's here."""
+    return {
+        **AUTH_ARG_SPEC,
+        **WAIT_ARG_SPEC,
+        "name": {"type": "str", "default": "mlflow"},
+        "namespace": {"type": "str", "required": True},
+        "image": {"type": "str"},
+        "migration_job": {"type": "str"},
+        "url": {"type": "str"},
+        "username": {"type": "str"},
+        "password": {"type": "str", "no_log": True},
+        "ca_cert": {"type": "path"},
+        "ssl_ca_cert": {"type": "path"},
+        "schema": {"type": "str", "choices": ["at_head", "any"], "default": "at_head"},
+    }
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec=argument_spec(),
+        supports_check_mode=True,
+        required_together=[("username", "password")],
+    )
+    params = module.params
+    nothing = MlflowCheck.nothing()
+    if params["url"] and not params["url"].startswith(("http://", "https://")):
+        fail(module, "url must start with http:// or https://.", **nothing)
+    options = wait_options(module, **nothing)
+    api = connect(
+        module,
+        {**params, "username": None, "password": None, "ca_cert": params["ssl_ca_cert"]},
+        **nothing,
+    )
+    server = Server(
+        image=params["image"] or "",
+        url=(params["url"] or "").rstrip("/"),
+        username=params["username"] or "",
+        password=params["password"] or "",
+        ca_cert=params["ca_cert"] or "",
+        schema=params["schema"],
+    )
+    targets = [Target(DEPLOYMENT, params["namespace"], params["name"])]
+    if params["migration_job"]:
+        targets.insert(0, Target(JOB, params["namespace"], params["migration_job"]))
+    engine = Engine(api, targets, options, check=MlflowCheck(api, server))
+    result = engine.run()
+    finish(module, {**nothing, **engine.facts, **result})
+
+
+if __name__ == "__main__":
+    main()
