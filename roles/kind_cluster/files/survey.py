@@ -135,8 +135,8 @@ def problems_of(survey: dict[str, Any], settings: dict[str, Any]) -> list[str]:
         )
     if building and survey["release"] != "debian 12":
         found.append(
-            f"images can be built on Debian 12 only, this is {survey['release'] or 'another system'}:"
-            " use a machine that reaches a container registry, with KIND_CLUSTER_SOURCE=pull"
+            "images can be built on Debian 12 only, this is"
+            f" {survey['release'] or 'another system'}: use a machine that reaches a container registry, with KIND_CLUSTER_SOURCE=pull"
         )
     if building and engine != "podman":
         found.append("the node image is built with podman: set KIND_CLUSTER_PROVIDER=podman")
@@ -149,8 +149,8 @@ def problems_of(survey: dict[str, Any], settings: dict[str, Any]) -> list[str]:
         if survey["port"] != settings["http_port"]:
             found.append(
                 f"the cluster {settings['name']} publishes MLflow on port {survey['port']}, and"
-                f" {settings['http_port']} is asked for: set KIND_CLUSTER_HTTP_PORT={survey['port']},"
-                " or remove the cluster first"
+                f" {settings['http_port']} is asked for: set"
+                f" KIND_CLUSTER_HTTP_PORT={survey['port']}, or remove the cluster first"
             )
         return found
     # What is built already does not need its room twice.
@@ -163,7 +163,8 @@ def problems_of(survey: dict[str, Any], settings: dict[str, Any]) -> list[str]:
         )
     if survey["memory"] is not None and survey["memory"] < MEMORY:
         found.append(
-            f"{MEMORY // GIB} GiB of free memory are needed, {survey['memory'] / GIB:.1f} GiB are free"
+            f"{MEMORY // GIB} GiB of free memory are needed,"
+            f" {survey['memory'] / GIB:.1f} GiB are free"
         )
     if not port_is_free(settings["http_port"]):
         found.append(

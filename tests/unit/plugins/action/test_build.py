@@ -65,12 +65,12 @@ def test_the_mode_of_an_input_counts(tmp_path: Path) -> None:
 
 
 def test_a_missing_input_is_named(tmp_path: Path) -> None:
-    with pytest.raises(AnsibleActionFail, match="inputs: .*absent does not exist"):
+    with pytest.raises(AnsibleActionFail, match=r"inputs: .*absent does not exist"):
         run(tmp_path / "cache", "true", inputs=[str(tmp_path / "absent")])
 
 
 def test_a_failed_build_leaves_no_result_and_says_why(tmp_path: Path) -> None:
-    with pytest.raises(AnsibleActionFail, match="ended with 3(.|\n)*no room left"):
+    with pytest.raises(AnsibleActionFail, match=r"ended with 3(.|\n)*no room left"):
         run(tmp_path / "cache", "echo half > $OUT/result; echo no room left >&2; exit 3")
     assert run(tmp_path / "cache", "true")["changed"]
     assert len(list((tmp_path / "cache" / "thing").iterdir())) == 1
