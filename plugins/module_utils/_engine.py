@@ -359,6 +359,10 @@ class Engine:
         for target, verdict in self._verdicts.items():
             if any(problem.key == other.key for other in verdict.problems):
                 return target
+        for target in self._targets:
+            names = [pod["metadata"]["name"] for pod in current_pods(target, self._state)]
+            if problem.name in (target.name, *names):
+                return target
         return self._targets[0]
 
     # --- The check beyond the objects ------------------------------------------------------------

@@ -74,7 +74,8 @@ def _config(problem: Problem) -> str:
     key = re.search(r"couldn't find key (\S+) in (Secret|ConfigMap) (?:\S+/)?(\S+)", text)
     if key:
         kind = key[2].lower()
-        return f"Add the key {key[1]} to {key[2]} {key[3]}: kubectl -n {namespace} edit {kind} {key[3]}"
+        where = f"{key[2]} {key[3]}"
+        return f"Add the key {key[1]} to {where}: kubectl -n {namespace} edit {kind} {key[3]}"
     missing = re.search(r"(secret|configmap) \"([^\"]+)\" not found", text, re.IGNORECASE)
     if missing:
         kind = missing[1].lower()
@@ -226,9 +227,14 @@ _HINTS: dict[str, t.Callable[[Problem], str]] = {
 }
 
 
+def _repeats(line: str, text: str) -> bool:
+    """Say whether a line of a log adds little to a text: its end, or all of it, is in there."""
+    return line in text or (len(line) > 60 and line.rstrip(" .)")[-40:] in text)
+
+
 def sentence(target: str, problem: Problem, line: str, advice: str) -> str:
     """Return the one line that Ansible prints for a failure."""
     text = f"{target} is not ready ({problem.reason}): {problem.message.rstrip('.')}"
-    if line and line not in text:
+    if line and not _repeats(line, text):
         text += f". Its log says: {line.rstrip('.')}"
     return f"{text}. {advice}" if advice else f"{text}."
