@@ -9,7 +9,6 @@ import os
 import typing as t
 
 import yaml
-
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.mlops.mlflow.plugins.plugin_utils import (

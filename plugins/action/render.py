@@ -15,7 +15,6 @@ import tempfile
 import typing as t
 
 import yaml
-
 from ansible.plugins.action import ActionBase
 from ansible_collections.mlops.mlflow.plugins.plugin_utils import kustomization, overlays
 

@@ -157,7 +157,10 @@ class Cluster(Api):
         answer = self.request("GET", prefix + api_version)
         for item in answer.body.get("resources") or []:
             if "/" not in item.get("name", "/"):
-                self._plurals[(api_version, item["kind"])] = (item["name"], item["namespaced"])
+                self._plurals[(api_version, item["kind"])] = (
+                    item["name"],
+                    item["namespaced"],
+                )
         known = self._plurals.get((api_version, kind))
         if known is None:
             raise ClusterError(f"the cluster has no {kind} of {api_version}; is its CRD installed?")

@@ -148,7 +148,7 @@ def is_settled(item: Object) -> bool:
         return _condition(item, "Complete")
     if kind in ("Deployment", "StatefulSet"):
         wanted = spec.get("replicas", 1)
-        return (
+        return bool(
             status.get("observedGeneration") == item["metadata"].get("generation")
             and status.get("updatedReplicas", 0) == wanted
             and status.get("replicas", 0) == wanted

@@ -105,7 +105,7 @@ def reckon(objects: list[kustomization.Object]) -> Budget | None:
     postgres = kustomization.container(database, kustomization.DATABASE)
     available = (_after(_words(postgres), "max_connections") or _POSTGRES_MAX) - _POSTGRES_RESERVED
     formula = (
-        f"({replicas} replicas + {surge} surge) × {workers} workers × {stores} stores × "
+        f"({replicas} replicas + {surge} surge) * {workers} workers * {stores} stores * "
         f"({pool} pool + {overflow} overflow) + {_SPARE} spare = {wanted}"
     )
     return Budget(wanted, available, formula)

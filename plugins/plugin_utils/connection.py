@@ -14,10 +14,9 @@ import os
 import typing as t
 
 import yaml
-
 from ansible_collections.mlops.mlflow.plugins.plugin_utils.variables import suggestion
 
-_SERVICE_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # nosec B105: a path
+_TOKEN_FILE = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 (a path)
 
 
 class Connection(t.NamedTuple):
@@ -86,7 +85,7 @@ def _from_files(variable: str, files: list[str], context: str) -> Connection:
 def choose(
     settings: t.Mapping[str, t.Any],
     environ: t.Mapping[str, str],
-    token_path: str = _SERVICE_ACCOUNT_TOKEN,
+    token_path: str = _TOKEN_FILE,
 ) -> Connection:
     """Choose the cluster to talk to, or say in one line why none can be chosen."""
     context = str(settings.get("mlflow_context") or "")

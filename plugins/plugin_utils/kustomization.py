@@ -41,7 +41,7 @@ _FIRST = (
     "ClusterRole", "Role", "ClusterRoleBinding", "RoleBinding", "ConfigMap",
     "PersistentVolumeClaim", "Service",
 )  # fmt: skip
-_CONFIG_KINDS = _FIRST[:-2] + ("NetworkPolicy",)
+_CONFIG_KINDS = (*_FIRST[:-2], "NetworkPolicy")
 
 
 class SettingsError(Exception):

@@ -10,7 +10,6 @@ import os
 import pathlib
 
 import yaml
-
 from ansible_collections.mlops.mlflow.plugins.plugin_utils.variables import suggestion
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

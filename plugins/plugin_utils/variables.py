@@ -170,7 +170,7 @@ def converted(value: t.Any, wanted: str) -> t.Any:
 def check_value(name: str, spec: dict[str, t.Any], value: t.Any) -> list[str]:
     """Hold one value against its option in an argument spec."""
     wanted = spec.get("type", "str")
-    if value is None or value == "" and wanted in ("path", "int", "list", "dict"):
+    if value is None or (value == "" and wanted in ("path", "int", "list", "dict")):
         return [f"{name}: is required"] if spec.get("required") else []
     if not _has_type(value, wanted):
         hint = ""

@@ -12,7 +12,13 @@ import typing as t
 
 import pytest
 import yaml
-from conftest import ROOT, TOKEN, FakeCluster, Site, kubeconfig
+from ansible_collections.mlops.mlflow.tests.bad_input.fake_cluster import (
+    ROOT,
+    TOKEN,
+    FakeCluster,
+    Site,
+    kubeconfig,
+)
 
 SECRET = "correct-horse-battery-staple"
 
@@ -55,80 +61,124 @@ VARIABLES: dict[str, tuple[dict[str, t.Any], list[str]]] = {
     "resources-is-a-word": ({"mlflow_resources": "big"}, ["mlflow_resources: must be a mapping"]),
     "timeout-is-a-word": ({"mlflow_timeout": "10m"}, ["mlflow_timeout: must be a whole number"]),
     "smoke-test-is-a-word": ({"mlflow_smoke_test": "perhaps"}, ["mlflow_smoke_test", "true or"]),
-    "components-is-a-string": ({"mlflow_components": "auth"}, ["mlflow_components: must be a list"]),
+    "components-is-a-string": (
+        {"mlflow_components": "auth"},
+        ["mlflow_components: must be a list"],
+    ),
     "tolerances-is-a-list": ({"mlflow_tolerances": ["volume"]}, ["mlflow_tolerances: must be a"]),
     "node-port-is-a-word": ({"mlflow_node_port": "http"}, ["mlflow_node_port: must be a whole"]),
     "password-is-a-list": ({"mlflow_database_password": [SECRET]}, ["mlflow_database_password"]),
     "password-is-a-mapping": (
-        {"mlflow_database_password": {"value": SECRET}}, ["mlflow_database_password: must be"]),
+        {"mlflow_database_password": {"value": SECRET}},
+        ["mlflow_database_password: must be"],
+    ),
     "role-variable-is-a-list": ({"release_field_manager": ["a"]}, ["release_field_manager: must"]),
     # unknown names
     "unknown-variable": (
-        {"mlflow_replica": 3}, ["mlflow_replica: no such variable; did you mean mlflow_replicas?"]),
+        {"mlflow_replica": 3},
+        ["mlflow_replica: no such variable; did you mean mlflow_replicas?"],
+    ),
     "unknown-secret": (
-        {"mlflow_db_password": SECRET}, ["mlflow_db_password: no such", "mlflow_database_password"]),
+        {"mlflow_db_password": SECRET},
+        ["mlflow_db_password: no such", "mlflow_database_password"],
+    ),
     "unknown-and-far-off": ({"mlflow_zzz": 1}, ["mlflow_zzz: no such variable"]),
     "unknown-key": (
         {"mlflow_resources": {"request": {"cpu": 1}}},
-        ["mlflow_resources.request: no such key; did you mean requests?"]),
+        ["mlflow_resources.request: no such key; did you mean requests?"],
+    ),
     "unknown-reason": (
-        {"mlflow_tolerances": {"imagepull": 3}}, ["mlflow_tolerances.imagepull", "image_pull"]),
+        {"mlflow_tolerances": {"imagepull": 3}},
+        ["mlflow_tolerances.imagepull", "image_pull"],
+    ),
     # impossible values
     "environment-unknown": ({"mlflow_environment": "prod"}, ["mlflow_environment", "production?"]),
     "overlay-unknown": (
-        {"mlflow_overlay": "productoin"}, ["mlflow_overlay", "did you mean production?"]),
+        {"mlflow_overlay": "productoin"},
+        ["mlflow_overlay", "did you mean production?"],
+    ),
     "overlay-nowhere": ({"mlflow_overlay": "/nowhere/at-all"}, ["mlflow_overlay: there is no"]),
     "component-unknown": ({"mlflow_components": ["no-such"]}, ["mlflow_components[0]", "no-such"]),
     "component-built-in": ({"mlflow_components": ["migration"]}, ["mlflow_components[0]"]),
-    "namespace-not-a-name": ({"mlflow_namespace": "Not_A_Name"}, ["mlflow_namespace: 'Not_A_Name'"]),
+    "namespace-not-a-name": (
+        {"mlflow_namespace": "Not_A_Name"},
+        ["mlflow_namespace: 'Not_A_Name'"],
+    ),
     "namespace-too-long": ({"mlflow_namespace": "n" * 64}, ["mlflow_namespace"]),
-    "namespace-of-kubernetes": ({"mlflow_namespace": "kube-system"}, ["mlflow_namespace: kube-sys"]),
+    "namespace-of-kubernetes": (
+        {"mlflow_namespace": "kube-system"},
+        ["mlflow_namespace: kube-sys"],
+    ),
     "version-is-latest": ({"mlflow_version": "latest"}, ["mlflow_version: 'latest'"]),
     "version-against-image": (
         {"mlflow_version": "3.16.1", "mlflow_image": "ghcr.io/mlflow/mlflow:v3.17.2-full"},
-        ["mlflow_version: 3.16.1 contradicts"]),
+        ["mlflow_version: 3.16.1 contradicts"],
+    ),
     "image-in-capitals": ({"mlflow_image": "Example/MLflow"}, ["mlflow_image: 'Example/MLflow'"]),
     "image-short-digest": ({"mlflow_image": "mlflow@sha256:abc"}, ["mlflow_image"]),
-    "image-postgres-with-space": ({"mlflow_postgres_image": "postgres :17"}, ["mlflow_postgres_im"]),
+    "image-postgres-with-space": (
+        {"mlflow_postgres_image": "postgres :17"},
+        ["mlflow_postgres_im"],
+    ),
     "replicas-zero": ({"mlflow_replicas": 0}, ["mlflow_replicas: must be between 1 and"]),
     "replicas-negative": ({"mlflow_replicas": "-1"}, ["mlflow_replicas: must be between 1 and"]),
     "replicas-too-many-connections": (
-        {"mlflow_replicas": 50}, ["mlflow_replicas", "more connections than Postgres has"]),
+        {"mlflow_replicas": 50},
+        ["mlflow_replicas", "more connections than Postgres has"],
+    ),
     "size-not-a-size": ({"mlflow_artifact_storage_size": "lots"}, ["mlflow_artifact_storage_size"]),
     "size-without-unit": (
-        {"mlflow_database_storage_size": "50"}, ["mlflow_database_storage_size", "unit missing"]),
+        {"mlflow_database_storage_size": "50"},
+        ["mlflow_database_storage_size", "unit missing"],
+    ),
     "request-above-limit": (
         {"mlflow_resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "500m"}}},
-        ["mlflow_resources.requests.cpu: 2 is more than its limit"]),
+        ["mlflow_resources.requests.cpu: 2 is more than its limit"],
+    ),
     "quantity-not-a-quantity": (
-        {"mlflow_resources": {"limits": {"memory": "2 gigs"}}}, ["mlflow_resources.limits.memory"]),
+        {"mlflow_resources": {"limits": {"memory": "2 gigs"}}},
+        ["mlflow_resources.limits.memory"],
+    ),
     "node-port-too-low": ({"mlflow_node_port": 80}, ["mlflow_node_port: must be between 30000"]),
-    "node-port-on-cluster-ip": (
-        {"mlflow_node_port": 30123}, ["mlflow_node_port", "ClusterIP"]),
+    "node-port-on-cluster-ip": ({"mlflow_node_port": 30123}, ["mlflow_node_port", "ClusterIP"]),
     "service-type-unknown": (
-        {"mlflow_service_type": "nodeport"}, ["mlflow_service_type", "did you mean NodePort?"]),
+        {"mlflow_service_type": "nodeport"},
+        ["mlflow_service_type", "did you mean NodePort?"],
+    ),
     "host-with-scheme": ({"mlflow_hosts": ["https://a.example.org"]}, ["mlflow_hosts[0]"]),
     "host-with-port": ({"mlflow_hosts": ["a.example.org:443"]}, ["mlflow_hosts[0]"]),
     "host-half-an-address": ({"mlflow_hosts": ["10.0.0"]}, ["mlflow_hosts[0]"]),
     "url-with-password": (
-        {"mlflow_url": f"https://me:{SECRET}@a.example.org"}, ["mlflow_url: must be http"]),
+        {"mlflow_url": f"https://me:{SECRET}@a.example.org"},
+        ["mlflow_url: must be http"],
+    ),
     "timeout-zero": ({"mlflow_timeout": 0}, ["mlflow_timeout: must be between"]),
     "tolerance-negative": (
-        {"mlflow_tolerances": {"volume": -1}}, ["mlflow_tolerances.volume: must be seconds"]),
+        {"mlflow_tolerances": {"volume": -1}},
+        ["mlflow_tolerances.volume: must be seconds"],
+    ),
     "password-short": ({"mlflow_database_password": "short"}, ["mlflow_database_password: is sh"]),
     "password-with-line-end": (
-        {"mlflow_database_password": SECRET + "\n"}, ["mlflow_database_password", "line end"]),
+        {"mlflow_database_password": SECRET + "\n"},
+        ["mlflow_database_password", "line end"],
+    ),
     "fernet-key-not-one": (
-        {"mlflow_webhook_encryption_key": SECRET}, ["mlflow_webhook_encryption_key", "Fernet"]),
+        {"mlflow_webhook_encryption_key": SECRET},
+        ["mlflow_webhook_encryption_key", "Fernet"],
+    ),
     "development-password": (
         {"mlflow_database_password": _development_password()},
-        ["mlflow_database_password: is the development value", "refused in production"]),
+        ["mlflow_database_password: is the development value", "refused in production"],
+    ),
     "development-overlay": (
         {"mlflow_overlay": "development"},
-        ["renders development credentials (Secret mlflow-credentials)", "refused in production"]),
+        ["renders development credentials (Secret mlflow-credentials)", "refused in production"],
+    ),
     "template-undefined": (
-        {"mlflow_namespace": "{{ no_such_variable }}"}, ["mlflow_namespace: its template"]),
-}  # fmt: skip
+        {"mlflow_namespace": "{{ no_such_variable }}"},
+        ["mlflow_namespace: its template"],
+    ),
+}
 
 
 @pytest.mark.parametrize("case", VARIABLES)
