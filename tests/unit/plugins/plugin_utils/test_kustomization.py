@@ -1,0 +1,231 @@
+# Copyright: (c) 2026, mlops.mlflow contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Settings become a kustomization, objects become stages."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from ansible_collections.mlops.mlflow.plugins.plugin_utils import budget, kustomization
+from ansible_collections.mlops.mlflow.plugins.plugin_utils.kustomization import (
+    Settings,
+    SettingsError,
+)
+
+Object = dict[str, Any]
+
+
+def thing(api_version: str, kind: str, name: str, component: str = "", **fields: Any) -> Object:
+    metadata: Object = {"name": name, "namespace": "here"}
+    if component:
+        metadata["labels"] = {"app.kubernetes.io/component": component}
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata, **fields}
+
+
+def workload(kind: str, name: str, image: str, **spec: Any) -> Object:
+    pod = {"containers": [{"name": name, "image": image}]}
+    component = "server" if name == "mlflow" else "database"
+    return thing("apps/v1", kind, name, component, spec={**spec, "template": {"spec": pod}})
+
+
+def release() -> list[Object]:
+    return [
+        workload("Deployment", "mlflow", "ghcr.io/mlflow/mlflow:v3.17.2-full", replicas=1),
+        workload(
+            "StatefulSet", "postgres", "docker.io/library/postgres:17",
+            volumeClaimTemplates=[{"spec": {"resources": {"requests": {"storage": "5Gi"}}}}],
+        ),
+        thing(
+            "v1", "Service", "mlflow", "server",
+            spec={"ports": [{"name": "http", "port": 5000}]},
+        ),
+        thing("v1", "PersistentVolumeClaim", "mlflow-artifacts", "server", spec={}),
+        thing(
+            "v1", "ConfigMap", "mlflow-config-abc", "config",
+            data={"MLFLOW_SERVER_ALLOWED_HOSTS": "mlflow,mlflow:*"},
+        ),
+        thing("v1", "Secret", "mlflow-credentials", "config", data={"key": "c2VjcmV0"}),
+        thing("batch/v1", "Job", "mlflow-migration", "migration", spec={"backoffLimit": 1}),
+        thing("batch/v1", "Job", "mlflow-smoke-test", "smoke-test", spec={"backoffLimit": 0}),
+    ]  # fmt: skip
+
+
+def patches(part: Object) -> dict[str, Any]:
+    return {item["target"]["kind"]: json.loads(item["patch"]) for item in part["patches"]}
+
+
+def test_nothing_set_nothing_edited() -> None:
+    assert kustomization.edits(release(), Settings()) == {"namespace": "here"}
+
+
+def test_two_namespaces_are_left_alone() -> None:
+    objects = release()
+    objects[0]["metadata"]["namespace"] = "there"
+    assert kustomization.edits(objects, Settings()) == {}
+
+
+def test_version_alone_changes_the_tag() -> None:
+    part = kustomization.edits(release(), Settings(version="3.16.1"))
+    assert part["images"] == [{"name": "ghcr.io/mlflow/mlflow", "newTag": "v3.16.1-full"}]
+
+
+def test_version_alone_cannot_change_a_digest() -> None:
+    objects = release()
+    pod = objects[0]["spec"]["template"]["spec"]
+    pod["containers"][0]["image"] = "a/b@sha256:" + "0" * 64
+    with pytest.raises(SettingsError, match="mlflow_version"):
+        kustomization.edits(objects, Settings(version="3.16.1"))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "edit"),
+    [
+        ("r.example/m", {"newName": "r.example/m", "newTag": "v3.17.2-full"}),
+        ("r.example/m:1", {"newName": "r.example/m", "newTag": "1"}),
+        (
+            "m@sha256:" + "0" * 64,
+            {"newName": "m", "digest": "sha256:" + "0" * 64},
+        ),
+    ],
+)
+def test_image(wanted: str, edit: Object) -> None:
+    part = kustomization.edits(release(), Settings(image=wanted))
+    assert part["images"] == [{"name": "ghcr.io/mlflow/mlflow", **edit}]
+
+
+def test_sizes_resources_and_replicas() -> None:
+    part = kustomization.edits(
+        release(),
+        Settings(
+            replicas=3,
+            storage_class="fast",
+            artifact_storage_size="50Gi",
+            database_storage_size="20Gi",
+        ),
+    )
+    found = patches(part)
+    assert found["Deployment"]["spec"] == {"replicas": 3}
+    assert {item["path"]: item["value"] for item in found["PersistentVolumeClaim"]} == {
+        "/spec/resources/requests/storage": "50Gi",
+        "/spec/storageClassName": "fast",
+    }
+    assert found["StatefulSet"][0]["path"].startswith("/spec/volumeClaimTemplates/0/spec/")
+
+
+def test_an_autoscaler_owns_the_replicas() -> None:
+    target = {"kind": "Deployment", "name": "mlflow"}
+    scaler = thing(
+        "autoscaling/v2", "HorizontalPodAutoscaler", "mlflow", "server",
+        spec={"scaleTargetRef": target, "maxReplicas": 5},
+    )  # fmt: skip
+    part = kustomization.edits([*release(), scaler], Settings())
+    assert patches(part)["Deployment"] == [{"op": "remove", "path": "/spec/replicas"}]
+    with pytest.raises(SettingsError, match="mlflow_replicas"):
+        kustomization.edits([*release(), scaler], Settings(replicas=3))
+
+
+def test_hosts_are_added_with_and_without_port() -> None:
+    part = kustomization.edits(release(), Settings(hosts=["a.example.org"]))
+    assert part["configMapGenerator"] == [
+        {
+            "name": "mlflow-config",
+            "behavior": "merge",
+            "literals": [
+                "MLFLOW_SERVER_ALLOWED_HOSTS=mlflow,mlflow:*,a.example.org,a.example.org:*"
+            ],
+        }
+    ]
+
+
+def test_node_port_needs_a_type() -> None:
+    with pytest.raises(SettingsError, match="mlflow_node_port"):
+        kustomization.edits(release(), Settings(node_port=30500))
+    part = kustomization.edits(release(), Settings(node_port=30500, service_type="NodePort"))
+    assert [item["path"] for item in patches(part)["Service"]] == [
+        "/spec/type",
+        "/spec/ports/0/nodePort",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "variable"),
+    [
+        (Settings(image="a"), "mlflow_image"),
+        (Settings(postgres_image="a"), "mlflow_postgres_image"),
+        (Settings(replicas=2), "mlflow_replicas"),
+        (Settings(resources={"limits": {"cpu": 1}}), "mlflow_resources"),
+        (Settings(hosts=["a"]), "mlflow_hosts"),
+        (Settings(service_type="NodePort"), "mlflow_service_type"),
+        (Settings(artifact_storage_size="1Gi"), "mlflow_artifact_storage_size"),
+        (Settings(database_storage_size="1Gi"), "mlflow_database_storage_size"),
+    ],
+)
+def test_a_setting_without_its_object_is_named(settings: Settings, variable: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{variable}: "):
+        kustomization.edits([], settings)
+
+
+def test_job_names_follow_what_they_run() -> None:
+    names = kustomization.job_names(release(), "3.17.2")
+    assert names["mlflow-migration"].startswith("mlflow-migration-3.17.2-")
+    assert names == kustomization.job_names(release(), "3.17.2")
+    changed = release()
+    changed[0]["spec"]["replicas"] = 2
+    then = kustomization.job_names(changed, "3.17.2")
+    assert then["mlflow-migration"] == names["mlflow-migration"]
+    assert then["mlflow-smoke-test"] != names["mlflow-smoke-test"]
+
+
+def test_a_secret_does_not_show_in_a_jobs_name() -> None:
+    changed = release()
+    changed[5]["data"]["key"] = "b3RoZXI="
+    assert kustomization.job_names(changed, "1") == kustomization.job_names(release(), "1")
+
+
+def test_stages_hold_everything_but_secrets() -> None:
+    stages = kustomization.by_stage(release())
+    assert list(stages) == list(kustomization.STAGES)
+    kinds = {stage: [item["kind"] for item in items] for stage, items in stages.items()}
+    assert kinds == {
+        "config": ["ConfigMap"],
+        "database": ["StatefulSet"],
+        "migration": ["Job"],
+        "server": ["PersistentVolumeClaim", "Service", "Deployment"],
+        "smoke-test": ["Job"],
+    }
+    assert "c2VjcmV0" not in json.dumps(stages)
+
+
+def test_objects_without_a_label_go_where_they_are_needed() -> None:
+    assert kustomization.stage_of(thing("v1", "ConfigMap", "a")) == "config"
+    assert kustomization.stage_of(thing("networking.k8s.io/v1", "Ingress", "a")) == "server"
+
+
+def test_kubectl_can_go_on_from_there() -> None:
+    item = thing("v1", "ConfigMap", "a", data={"b": "c"})
+    then = kustomization.with_last_applied(item)
+    assert json.loads(then["metadata"]["annotations"][kustomization.LAST_APPLIED]) == item
+    assert "annotations" not in item["metadata"]
+
+
+def test_budget_counts_what_mlflow_may_open() -> None:
+    objects = release()
+    server = objects[0]["spec"]["template"]["spec"]["containers"][0]
+    server["args"] = ["mlflow", "server", "--workers", "2"]
+    server["envFrom"] = [{"configMapRef": {"name": "mlflow-config-abc"}}]
+    objects[4]["data"]["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    found = budget.reckon(objects)
+    assert found is not None
+    assert found.wanted == (1 + 1) * 2 * 2 * 15 + 10
+    assert found.available == 97
+    objects[1]["spec"]["template"]["spec"]["containers"][0]["args"] = ["-c", "max_connections=300"]
+    raised = budget.reckon(objects)
+    assert raised is not None
+    assert raised.available == 297
+
+
+def test_no_budget_for_a_database_elsewhere() -> None:
+    assert budget.reckon(release()[:1]) is None
