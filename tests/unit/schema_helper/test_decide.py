@@ -84,7 +84,7 @@ def test_a_verdict_says_what_it_saw(schema: ModuleType) -> None:
 
 
 def test_what_waiting_does_not_cure_is_certain(schema: ModuleType) -> None:
-    assert schema.CERTAIN == {"ahead", "unknown", "partial", "denied"}
+    assert {"ahead", "unknown", "partial", "denied"} == schema.CERTAIN
 
 
 @pytest.mark.parametrize(
