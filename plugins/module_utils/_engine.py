@@ -196,7 +196,8 @@ class Engine:
     def _wait(self) -> dict[str, t.Any]:
         end = self._start + self._options.timeout
         streams = self._streams()
-        due: float | None = None
+        # With nothing to follow there is nothing to wait for.
+        due: float | None = None if streams else self._start
         while True:
             now = time.monotonic()
             self._take_reports(min(due or end, end) - now)

@@ -219,7 +219,7 @@ class MlflowCheck:
             pods=[pod["metadata"]["name"] for pod in pods],
         )
         with concurrent.futures.ThreadPoolExecutor(ASKED_AT_ONCE + 1) as pool:
-            schema = pool.submit(self._schema, pods[0], [*pods, *job_pods])
+            schema = pool.submit(self._read_schema, pods[0], [*pods, *job_pods])
             asked = list(pool.map(self._ask_pod, [pods[0]] if self._server.url else pods))
             verdict, schema_problem = schema.result()
         problems = [schema_problem] if schema_problem else []
@@ -340,7 +340,7 @@ class MlflowCheck:
 
     # --- Schema ----------------------------------------------------------------------------------
 
-    def _schema(
+    def _read_schema(
         self, pod: Object, pods: list[Object]
     ) -> tuple[_schema.Verdict | None, Problem | None]:
         """Return the schema verdict and what is wrong with it."""

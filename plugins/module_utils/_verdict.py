@@ -735,7 +735,7 @@ def _is_up(pod: Object, status: Object, state: State, clock: Clock, rules: Rules
     spec = _spec_of(pod, str(status["name"]))
     if _is_init(pod, str(status["name"])) and spec.get("restartPolicy") != "Always":
         return False
-    if not spec.get("readinessProbe"):
+    if spec.get("readinessProbe") is None:
         return state.running_for(pod, status, clock) >= rules.settle
     if status.get("ready"):
         return True
@@ -754,12 +754,12 @@ def _unprobed(pod: Object) -> list[str]:
     names = [
         container["name"]
         for container in spec.get("initContainers") or []
-        if container.get("restartPolicy") == "Always" and not container.get("readinessProbe")
+        if container.get("restartPolicy") == "Always" and container.get("readinessProbe") is None
     ]
     return names + [
         container["name"]
         for container in spec.get("containers") or []
-        if not container.get("readinessProbe")
+        if container.get("readinessProbe") is None
     ]
 
 

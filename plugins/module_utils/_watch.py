@@ -237,7 +237,7 @@ class Watch(threading.Thread):
     def _wait(self, seconds: float | None) -> None:
         """Pause before the next attempt: as told by the server, else longer each time."""
         if seconds is None:
-            seconds = self._pause * random.uniform(0.7, 1.3)  # nosec B311: spreads load, no secret
+            seconds = self._pause * random.uniform(0.7, 1.3)  # noqa: S311 - spreads load, guards nothing
             self._pause = min(LONGEST_PAUSE, self._pause * 2)
         self._stopped.wait(min(seconds, 30.0))
 

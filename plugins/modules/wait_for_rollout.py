@@ -214,7 +214,6 @@ failure:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.mlops.mlflow.plugins.module_utils._client import AUTH_ARG_SPEC
 from ansible_collections.mlops.mlflow.plugins.module_utils._engine import Engine
 from ansible_collections.mlops.mlflow.plugins.module_utils._waiting import (

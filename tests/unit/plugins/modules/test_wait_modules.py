@@ -1,0 +1,202 @@
+# Copyright: (c) 2026, mlops.mlflow contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The waiting modules from options to result: keys, exit, check mode, documentation."""
+
+from __future__ import annotations
+
+import functools
+import json
+import types
+import typing as t
+
+import pytest
+import yaml
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.mlops.mlflow.plugins.doc_fragments.wait import ModuleDocFragment
+from ansible_collections.mlops.mlflow.plugins.module_utils._tolerances import DEFAULTS
+from ansible_collections.mlops.mlflow.plugins.modules import wait_for_mlflow, wait_for_rollout
+from ansible_collections.mlops.mlflow.tests.unit.plugins.fake_api import FakeApi
+
+MODULES = [wait_for_rollout, wait_for_mlflow]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[FakeApi]:
+    """An empty API server, and no other way to one."""
+    monkeypatch.delenv("K8S_AUTH_KUBECONFIG", raising=False)
+    server = FakeApi()
+    monkeypatch.setenv("K8S_AUTH_HOST", server.url)
+    monkeypatch.setenv("K8S_AUTH_API_KEY", "token")
+    yield server
+    server.close()
+
+
+def run(
+    module: types.ModuleType, capsys: pytest.CaptureFixture[str], **arguments: t.Any
+) -> dict[str, t.Any]:
+    """Run a module as Ansible does, and return its result."""
+    with patch_module_args(arguments), pytest.raises(SystemExit):
+        module.main()
+    return t.cast(dict[str, t.Any], json.loads(capsys.readouterr().out))
+
+
+@functools.cache
+def documented(module: types.ModuleType) -> set[str]:
+    """Return the keys of the module's documented result."""
+    return set(yaml.safe_load(module.RETURN))
+
+
+def arguments_for(module: types.ModuleType) -> dict[str, t.Any]:
+    """Return the least that a module needs."""
+    if module is wait_for_mlflow:
+        return {"namespace": "ns"}
+    return {"namespace": "ns", "resources": [{"kind": "Deployment", "name": "web"}]}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_key_on_failure(
+    module: types.ModuleType, server: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A failure has all documented keys, and one line of message."""
+    arguments = {**arguments_for(module), "timeout": 5, "tolerances": {"not_found": 0}}
+    result = run(module, capsys, **arguments)
+    assert result["failed"] is True
+    assert documented(module) <= set(result)
+    assert result["failure"]["reason"] == "not_found"
+    assert "\n" not in result["msg"]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_check_mode_looks_once_and_never_fails(
+    module: types.ModuleType, server: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Check mode is one pass."""
+    result = run(module, capsys, **arguments_for(module), _ansible_check_mode=True)
+    assert "failed" not in result
+    assert (result["changed"], result["ready"]) == (False, False)
+    assert documented(module) <= set(result)
+
+
+@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"tolerances": {"crashloop": 1}}, "crashloop is not known"),
+        ({"tolerances": {"crash_loop": "soon"}}, "crash_loop must be a number"),
+        ({"tolerances": {"crash_loop": -1}}, "crash_loop must be a number"),
+        ({"timeout": -1}, "timeout must be"),
+    ],
+)
+def test_impossible_options(
+    module: types.ModuleType,
+    wrong: dict[str, t.Any],
+    says: str,
+    server: FakeApi,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What cannot be meant is refused before any request."""
+    result = run(module, capsys, **arguments_for(module), **wrong)
+    assert says in result["msg"]
+    assert documented(module) <= set(result)
+    assert server.requests == []
+
+
+def test_definitions(server: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of what was applied, only what has something to wait for is waited for."""
+    pods = "/api/v1/namespaces/ns/pods"
+    done = {"metadata": {"name": "p", "namespace": "ns"}, "status": {"phase": "Succeeded"}}
+    server.put(pods, done)
+    definition = [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "ns"}},
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ns"}},
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "ns"}},
+    ]
+    result = run(wait_for_rollout, capsys, definition=definition, timeout=5)
+    assert [entry["status"] for entry in result["resources"]] == ["ready"] * 3
+    assert result["changed"] is False
+
+
+def test_custom_resource(server: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    """A custom resource is found by its kind, and judged by its conditions."""
+    server.always["list", "/apis/example.com/v1"] = (
+        200,
+        {"resources": [{"name": "things", "kind": "Thing", "namespaced": True}]},
+    )
+    ready = [{"type": "Ready", "status": "True"}]
+    thing = {"metadata": {"name": "t", "namespace": "ns"}, "status": {"conditions": ready}}
+    server.put("/apis/example.com/v1/namespaces/ns/things", thing)
+    wanted = {"api_version": "example.com/v1", "kind": "Thing", "name": "t", "namespace": "ns"}
+    assert run(wait_for_rollout, capsys, resources=[wanted], timeout=5)["ready"]
+    wanted["kind"] = "Other"
+    server.requests.clear()
+    result = run(wait_for_rollout, capsys, resources=[wanted], timeout=5)
+    assert "no kind Other" in result["msg"]
+
+
+def test_nothing_to_wait_for_in_a_secret(
+    server: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A kind that is never ready is refused when it is asked for by name."""
+    result = run(wait_for_rollout, capsys, resources=[{"kind": "Secret", "name": "s"}])
+    assert "nothing to wait for" in result["msg"]
+
+
+def test_mlflow_credentials_are_not_sent_to_kubernetes(
+    server: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """username and password are MLflow's."""
+    run(
+        wait_for_mlflow,
+        capsys,
+        namespace="ns",
+        username="admin",
+        password="long-enough-1",
+        timeout=5,
+        tolerances={"not_found": 0},
+    )
+    sent = {value for _path, _query, headers in server.requests for value in headers.values()}
+    assert "Bearer token" in sent
+    assert not any("Basic" in value for value in sent)
+
+
+def test_an_unreachable_cluster_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing of the library's wrapping is shown."""
+    from ansible_collections.mlops.mlflow.plugins.module_utils import _watch
+
+    monkeypatch.setattr(_watch, "FIRST_ANSWER", 0.2)
+    monkeypatch.delenv("K8S_AUTH_KUBECONFIG", raising=False)
+    result = run(
+        wait_for_rollout,
+        capsys,
+        **arguments_for(wait_for_rollout),
+        host="http://127.0.0.1:9",
+        api_key="x",
+    )
+    assert result["msg"].startswith("the API server http://127.0.0.1:9 does not answer")
+    assert documented(wait_for_rollout) <= set(result)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_documentation_parses(module: types.ModuleType) -> None:
+    """Options that are documented exist, and the other way round."""
+    own = yaml.safe_load(module.DOCUMENTATION)["options"]
+    shared = yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"]
+    spec = module.argument_spec()
+    from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
+
+    assert set(spec) == {*own, *shared, *AUTH_ARG_SPEC}
+    for name, option in {**shared, **own}.items():
+        assert option.get("default") == spec[name].get("default"), name
+        assert option["type"] == spec[name]["type"], name
+    assert yaml.safe_load(module.EXAMPLES)
+
+
+def test_tolerances_are_documented() -> None:
+    """Every reason, with its default."""
+    options = yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"]
+    text = " ".join(options["tolerances"]["description"])
+    for reason, seconds in DEFAULTS.items():
+        assert f"V({reason})" in text
+        assert f"({seconds:g}" in text
