@@ -284,6 +284,14 @@ class Api:
         text = self._read(path, query, "get", "pods/log").decode("utf-8", "replace")
         return text.splitlines()
 
+    def _stream_client(self) -> t.Any:
+        """Return a client for one stream.
+
+        The library exchanges a client's methods while it opens a stream, so that two at the same
+        time must not share one.
+        """
+        return kubernetes.client.CoreV1Api(kubernetes.client.ApiClient(self.configuration))
+
     def port_forward(self, namespace: str, pod: str, port: int) -> t.Any:
         """Return a connected socket to a pod's port, tunnelled through the API server."""
         with self._lock:
@@ -291,7 +299,7 @@ class Api:
         from kubernetes.stream import portforward
 
         _bound_websockets()
-        core = kubernetes.client.CoreV1Api(self._client)
+        core = self._stream_client()
         try:
             forward = portforward(
                 core.connect_get_namespaced_pod_portforward,
@@ -319,7 +327,7 @@ class Api:
         from kubernetes.stream import stream
 
         _bound_websockets()
-        core = kubernetes.client.CoreV1Api(self._client)
+        core = self._stream_client()
         end = time.monotonic() + seconds
         try:
             session = stream(
