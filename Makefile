@@ -21,13 +21,13 @@ env: ## Print what a shell needs: eval "$(make -s env)"
 	@scripts/env
 
 lint: setup ## ruff, mypy, yamllint, ansible-lint
-	@scripts/test --only lint
+	@.venv/bin/python scripts/test.py --only lint
 
 test: setup ## Everything, on a cluster of its own that is removed afterwards
-	@scripts/test
+	@.venv/bin/python scripts/test.py
 
 test-unit: setup ## The unit tests
-	@scripts/test --only unit
+	@.venv/bin/python scripts/test.py --only unit
 
 lock: setup ## Lock the Python requirements again
 	@scripts/lock

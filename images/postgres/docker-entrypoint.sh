@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # Initialises PGDATA on the first start, then becomes the server. A drop-in for the part of the
 # official image's entrypoint that a Kubernetes manifest relies on.
 set -euo pipefail

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 NAMESPACE = "mlflow-development"
-KINDS = ",".join(
-    ("configmaps", "secrets", "serviceaccounts", "services", "persistentvolumeclaims")
-    + ("statefulsets", "deployments", "poddisruptionbudgets", "jobs")
+KINDS = (
+    "configmaps,secrets,serviceaccounts,services,persistentvolumeclaims,"
+    "statefulsets,deployments,poddisruptionbudgets,jobs"
 )
 # A volume's claim is deleted only when no pod uses it any more, and its data go with it: it is
 # nobody's accident that site.yml could repair.

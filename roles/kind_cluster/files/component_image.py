@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Writes a docker archive with one image of one layer: the files of a folder, as they are.
 
 Kubernetes' components are static binaries: an image of them needs no container engine to make.

@@ -81,7 +81,7 @@ for name in iptables ip6tables; do
   done
 done
 one "kube-proxy:$version" /usr/local/bin/kube-proxy
-# The provisioner's helper pod runs a shell.
+# The provisioner's helper pod runs a shell; a static one, since there is nothing else in the image.
 binary "$tools/local-path-provisioner" /usr/bin/local-path-provisioner
 binary "$tree/bin/busybox" /bin/busybox
 for name in sh mkdir rm chmod; do ln -s busybox "$WORK/image/bin/$name"; done

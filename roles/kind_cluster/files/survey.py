@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Looks at this machine and says, as JSON, what the role has to do and what stands in its way.
 
 Reads only. The settings are one JSON object as first argument; see tasks/survey.yml.
@@ -136,7 +135,8 @@ def problems_of(survey: dict[str, Any], settings: dict[str, Any]) -> list[str]:
     if building and survey["release"] != "debian 12":
         found.append(
             "images can be built on Debian 12 only, this is"
-            f" {survey['release'] or 'another system'}: use a machine that reaches a container registry, with KIND_CLUSTER_SOURCE=pull"
+            f" {survey['release'] or 'another system'}: use a machine that"
+            " reaches a container registry, with KIND_CLUSTER_SOURCE=pull"
         )
     if building and engine != "podman":
         found.append("the node image is built with podman: set KIND_CLUSTER_PROVIDER=podman")
