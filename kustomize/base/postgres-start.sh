@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # Starts Postgres, and first makes its role's password the one in the Secret.
 #
 # The image's entrypoint sets a password only when it initialises an empty volume. A Secret that was
