@@ -23,17 +23,15 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._kinds import Kind
 
 IMPORT_ERROR: str | None = None
 try:
-    from ansible_collections.kubernetes.core.plugins.module_utils.args_common import (
-        AUTH_ARG_MAP,
-        AUTH_ARG_SPEC,
-    )
+    from ansible_collections.kubernetes.core.plugins.module_utils import args_common
     from ansible_collections.kubernetes.core.plugins.module_utils.k8s.client import (
         _create_auth_spec,
         _create_configuration,
         _create_headers,
     )
+
+    AUTH_ARG_SPEC: dict[str, t.Any] = args_common.AUTH_ARG_SPEC
 except ImportError:  # pragma: no cover - reported by require_libraries
-    AUTH_ARG_MAP = {}
     AUTH_ARG_SPEC = {}
     IMPORT_ERROR = traceback.format_exc()
 

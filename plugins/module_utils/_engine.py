@@ -82,7 +82,7 @@ class CheckResult(t.NamedTuple):
 
 
 # Each object waited for, as it was when all were ready, and the pods of its current revision.
-Seen = dict[Target, tuple[Object | None, list[Object]]]
+Seen = dict[Target, "tuple[Object | None, list[Object]]"]
 
 
 class Check(t.Protocol):

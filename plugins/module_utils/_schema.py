@@ -88,7 +88,7 @@ def _databases(verdict: Verdict) -> list[tuple[str, dict[str, t.Any]]]:
 def _sentence(name: str, entry: dict[str, t.Any]) -> str:
     state = str(entry.get("state"))
     text = f"the {name} database is {state}: {_WORDS[state]}"
-    if entry.get("current") or entry.get("head"):
+    if state not in ("denied", "unreachable") and (entry.get("current") or entry.get("head")):
         text += f" (revision {entry.get('current') or 'none'}, this image's is {entry.get('head')})"
     detail = str(entry.get("detail") or "").strip()
     return f"{text}: {detail.splitlines()[0]}" if detail else text

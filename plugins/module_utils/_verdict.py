@@ -401,7 +401,7 @@ def _job_failure(item: Object, failed: Object, pods: list[Object]) -> Problem:
     culprit = _last_failed(pods)
     if culprit is None:
         return _problem(item, "job_failed", message)
-    pod, status, ended = culprit
+    pod, status, ended = culprit.pod, culprit.status, culprit.ended
     return _problem(
         item,
         "job_failed",
@@ -426,11 +426,11 @@ def _job_schema_problem(item: Object, pods: list[Object], rules: Rules) -> Probl
     culprit = _last_failed(pods)
     if culprit is None:
         return None
-    pod, status, ended = culprit
+    pod, status, ended = culprit.pod, culprit.status, culprit.ended
     explained = _explain_ending(ended)
     if explained is None:
         return None
-    reason, message = explained
+    reason, message = explained[0], explained[1]
     if reason in _schema.MIGRATABLE:
         return None
     retrying = any(
@@ -449,15 +449,23 @@ def _job_schema_problem(item: Object, pods: list[Object], rules: Rules) -> Probl
     )
 
 
-def _last_failed(pods: list[Object]) -> tuple[Object, Object, Object] | None:
-    """Return the pod, container status and ending of the latest container that failed."""
-    found = []
+class _Culprit(t.NamedTuple):
+    """A container that failed: its pod, its status, and how it ended."""
+
+    pod: Object
+    status: Object
+    ended: Object
+
+
+def _last_failed(pods: list[Object]) -> _Culprit | None:
+    """Return the latest container that failed."""
+    found: list[_Culprit] = []
     for pod in pods:
         for status in container_statuses(pod):
             ended = _last_ending(status)
             if ended and int(ended.get("exitCode") or 0) != 0:
-                found.append((str(ended.get("finishedAt") or ""), pod, status, ended))
-    return max(found, key=lambda entry: entry[0])[1:] if found else None
+                found.append(_Culprit(pod, status, ended))
+    return max(found, key=lambda one: str(one.ended.get("finishedAt") or ""), default=None)
 
 
 # --- Pod ----------------------------------------------------------------------------------------
@@ -482,7 +490,7 @@ def _pod_failure(pod: Object) -> Problem:
         status = pod.get("status") or {}
         words = f"{status.get('reason') or 'Failed'}: {status.get('message') or 'no message'}"
         return _problem(pod, "crash_loop", f"the pod failed ({words})")
-    _pod_again, status, ended = culprit
+    status, ended = culprit.status, culprit.ended
     return _problem(
         pod,
         "oom_killed" if ended.get("reason") == "OOMKilled" else "crash_loop",

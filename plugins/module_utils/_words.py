@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible_collections.mlops.mlflow.plugins.module_utils import _schema
 from ansible_collections.mlops.mlflow.plugins.module_utils._state import (
     Object,
     event_time,
@@ -31,7 +32,11 @@ _NOISE = re.compile(r"^\s*(?:at |File \"|\^+$|~+|\.\.\.|During handling|The abov
 
 def telling_line(lines: t.Sequence[str]) -> str:
     """Return the line of a log that says best why the program ended, or an empty string."""
-    useful = [line.strip() for line in lines if line.strip() and not _NOISE.match(line)]
+    useful = [
+        line.strip()
+        for line in lines
+        if line.strip() and not _NOISE.match(line) and not _schema.parse(line)
+    ]
     for pattern in _TELLING:
         for line in reversed(useful):
             if pattern.search(line):

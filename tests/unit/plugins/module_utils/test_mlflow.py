@@ -60,8 +60,8 @@ class Mlflow:
 class Helper:
     """An API whose exec gives the schema helper's verdict."""
 
-    def __init__(self, verdict: t.Any = AT_HEAD, error: ApiError | None = None) -> None:
-        self.verdict = verdict
+    def __init__(self, verdict: t.Any = None, error: ApiError | None = None) -> None:
+        self.verdict = verdict or AT_HEAD
         self.error = error
 
     def execute(self, *_arguments: t.Any) -> tuple[int, str, str]:
