@@ -98,7 +98,9 @@ def mlflow() -> t.Iterator[Mlflow]:
 def check(mlflow: Mlflow, api: t.Any = None, **server: t.Any) -> _mlflow.CheckResult:
     """Run the whole check on one pod."""
     target = Target(DEPLOYMENT, "ns", "mlflow")
-    found = _mlflow.MlflowCheck(t.cast(t.Any, api or Helper()), _mlflow.Server(url=mlflow.url, **server))
+    found = _mlflow.MlflowCheck(
+        t.cast(t.Any, api or Helper()), _mlflow.Server(url=mlflow.url, **server)
+    )
     return found({target: ({"metadata": {}}, [pod()])})
 
 
