@@ -73,6 +73,11 @@ attributes:
     description: Can show what it changes.
     details: Changes nothing.
     support: none
+  action:
+    description: Has an action plugin of the same name.
+    details: It shows on standard error what is being waited for, where the module runs on the
+      controller.
+    support: full
   idempotent:
     description: Changes nothing when it is run again.
     support: full

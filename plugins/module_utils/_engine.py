@@ -114,7 +114,7 @@ class Engine:
         targets: t.Sequence[Target],
         options: Options,
         check: Check | None = None,
-        progress: t.Callable[[str], None] | None = None,
+        progress: t.Callable[[str, float], None] | None = None,
     ) -> None:
         self._api = api
         self._targets = list(dict.fromkeys(targets))
@@ -459,6 +459,7 @@ class Engine:
     def _pending_words(self) -> str:
         words = [
             f"{target}: {verdict.message}"
+            + (f" ({verdict.problems[0].reason})" if verdict.problems else "")
             for target, verdict in self._verdicts.items()
             if verdict.status != READY
         ]
@@ -468,8 +469,7 @@ class Engine:
 
     def _show_progress(self, now: float) -> None:
         if self._progress is not None:
-            elapsed = now - self._start
-            self._progress(self._clean(f"{self._pending_words()} · {elapsed:.0f} s"))
+            self._progress(self._clean(self._pending_words()), now - self._start)
 
     def _ready_message(self) -> str:
         shown = [str(target) for target in self._targets if not target.inert]

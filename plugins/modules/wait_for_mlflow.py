@@ -276,6 +276,9 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._client import AUTH_A
 from ansible_collections.mlops.mlflow.plugins.module_utils._engine import Engine
 from ansible_collections.mlops.mlflow.plugins.module_utils._kinds import DEPLOYMENT, JOB
 from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow import MlflowCheck, Server
+from ansible_collections.mlops.mlflow.plugins.module_utils._progress import (
+    progress_from_environment,
+)
 from ansible_collections.mlops.mlflow.plugins.module_utils._verdict import Target
 from ansible_collections.mlops.mlflow.plugins.module_utils._waiting import (
     WAIT_ARG_SPEC,
@@ -332,7 +335,8 @@ def main() -> None:
     targets = [Target(DEPLOYMENT, params["namespace"], params["name"])]
     if params["migration_job"]:
         targets.insert(0, Target(JOB, params["namespace"], params["migration_job"]))
-    engine = Engine(api, targets, options, check=MlflowCheck(api, server))
+    check = MlflowCheck(api, server)
+    engine = Engine(api, targets, options, check, progress_from_environment())
     result = engine.run()
     finish(module, {**nothing, **engine.facts, **result})
 

@@ -216,6 +216,9 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlops.mlflow.plugins.module_utils._client import AUTH_ARG_SPEC
 from ansible_collections.mlops.mlflow.plugins.module_utils._engine import Engine
+from ansible_collections.mlops.mlflow.plugins.module_utils._progress import (
+    progress_from_environment,
+)
 from ansible_collections.mlops.mlflow.plugins.module_utils._waiting import (
     WAIT_ARG_SPEC,
     connect,
@@ -257,7 +260,7 @@ def main() -> None:
     api = connect(module, module.params)
     objects = module.params["resources"] or module.params["definition"] or []
     targets = find_targets(module, api, objects, module.params["namespace"])
-    finish(module, Engine(api, targets, options).run())
+    finish(module, Engine(api, targets, options, progress=progress_from_environment()).run())
 
 
 if __name__ == "__main__":
