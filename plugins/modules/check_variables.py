@@ -39,6 +39,10 @@ attributes:
   diff_mode:
     description: Has nothing to compare.
     support: none
+  platform:
+    description: Needs Python and a network; nothing of the operating system.
+    platforms: posix
+    support: full
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
 seealso:

@@ -73,6 +73,10 @@ attributes:
   diff_mode:
     description: There is no difference to show that would not be a secret.
     support: none
+  platform:
+    description: Needs Python and a network; nothing of the operating system.
+    platforms: posix
+    support: full
 extends_documentation_fragment:
   - kubernetes.core.k8s_auth_options
   - ansible.builtin.action_common_attributes

@@ -286,14 +286,14 @@ def _check_sizes(settings: dict[str, t.Any]) -> t.Iterator[str]:
         yield f"mlflow_replicas: must be between 1 and 1000, not {replicas}"
     for name in ("mlflow_artifact_storage_size", "mlflow_database_storage_size"):
         size = settings.get(name)
-        if size and not (quantity(size) or 0) >= 1:
+        if size and (quantity(size) or 0) < 1:
             yield f"{name}: {size!r} is not a size, such as 50Gi"
         elif size and (quantity(size) or 0) < 2**20:
             yield f"{name}: {size!r} is less than 1Mi; is a unit missing?"
     resources = settings.get("mlflow_resources") or {}
     for kind in ("requests", "limits"):
         for resource, amount in (resources.get(kind) or {}).items():
-            if not (quantity(amount) or 0) > 0:
+            if (quantity(amount) or 0) <= 0:
                 yield f"mlflow_resources.{kind}.{resource}: {amount!r} is not a quantity above zero"
     for resource, amount in (resources.get("requests") or {}).items():
         limit = quantity((resources.get("limits") or {}).get(resource))
