@@ -32,6 +32,8 @@ FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 5.0
 # A cluster that has not answered at all after this many seconds is reported, not waited for.
 FIRST_ANSWER = 10.0
+# For how long to put up with 403 from a server that let us watch before (seconds).
+FIRST_REFUSALS = 5.0
 
 
 class Listed(t.NamedTuple):
@@ -117,6 +119,8 @@ class Watch(threading.Thread):
         self._answered = False
         self._up = False
         self._reloaded = False
+        self._refused_since: float | None = None
+        self._followed = False
         self._pause = FIRST_PAUSE
 
     def stop(self) -> None:
@@ -138,6 +142,7 @@ class Watch(threading.Thread):
             except ApiError as error:
                 if error.status == 410:
                     self._version = ""
+                    self._wait(None)
                     continue
                 if self._is_final(error, began):
                     self._report(GaveUp(self._kind, self._namespace, error))
@@ -188,7 +193,7 @@ class Watch(threading.Thread):
             if not self._up:
                 self._up = True
                 self._report(Resumed(self._kind, self._namespace))
-            self._answered = True
+            self._answered = self._followed = True
             return
         item = event.get("object") or {}
         if event.get("type") == "ERROR":
@@ -212,6 +217,7 @@ class Watch(threading.Thread):
         """Note that the server answers: the next trouble starts from a short pause again."""
         self._answered = True
         self._reloaded = False
+        self._refused_since = None
         self._pause = FIRST_PAUSE
 
     def _is_final(self, error: ApiError, began: float) -> bool:
@@ -223,6 +229,11 @@ class Watch(threading.Thread):
             except Exception:
                 return True
             return False
+        if error.status == 403 and self._followed:
+            # An API server that has just started refuses everybody until it has read its roles.
+            now = time.monotonic()
+            self._refused_since = self._refused_since or now
+            return now - self._refused_since > FIRST_REFUSALS
         if error.status in (400, 401, 403, 404, 405):
             return True
         if error.status == 0 and "certificate verify failed" in error.message.lower():

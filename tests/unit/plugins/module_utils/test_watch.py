@@ -185,6 +185,24 @@ def test_forbidden_is_final(following: Following) -> None:
     assert (report.error.status, report.error.verb, report.error.resource) == (403, "list", "pods")
 
 
+def test_refused_after_a_restart(following: Following, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An API server that has just started may refuse for a moment what it allowed before."""
+    monkeypatch.setattr(_watch, "FIRST_REFUSALS", 0.3)
+    following.watch.start()
+    following.next()
+    following.watching()
+    following.server.next_answer("watch", PODS, 403)
+    following.server.disturb(PODS, END)
+    assert isinstance(following.next(), _watch.Interrupted)
+    assert isinstance(following.next(), _watch.Resumed)
+    following.server.always["watch", PODS] = (403, None)
+    following.server.disturb(PODS, END)
+    reports = [following.next()]
+    while not isinstance(reports[-1], _watch.GaveUp):
+        reports.append(following.next())
+    assert reports[-1].error.verb == "watch"
+
+
 def test_nobody_there(server: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that never answered is given up soon."""
     monkeypatch.setattr(_watch, "FIRST_PAUSE", 0.01)
