@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import email.utils
 import json
+import re
 import socket
 import threading
 import time
@@ -433,8 +434,9 @@ def _stream_error(error: BaseException, verb: str, resource: str) -> ApiError:
     if body:
         message = _status_message(body) or message
     text = str(message)
-    if not status:
-        for code in (401, 403, 404):
-            if f"Handshake status {code}" in text:
-                status = code
+    # websocket-client puts the answer into its message: "Handshake status 403 … -+-+- {…}"
+    handshake = re.match(r"Handshake status (\d{3})", text)
+    if handshake:
+        status = int(handshake[1])
+        text = _status_message(text.rpartition("-+-+-")[2].strip()) or text
     return ApiError(int(status), _first_line(Exception(text)), verb, resource)

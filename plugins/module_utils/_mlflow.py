@@ -274,6 +274,7 @@ class MlflowCheck:
         began = time.monotonic()
         entry: dict[str, t.Any] = {"pod": name, "health": None, "version": None, "search": None}
         wrong: tuple[str, str] | None
+        forbidden = False
         if self._server.image and not same_image(self._server.image, image):
             wrong = ("http_unready", f"it runs image {image}, not {self._server.image}")
         else:
@@ -290,14 +291,18 @@ class MlflowCheck:
                 text = one_line(str(error)) or type(error).__name__
                 wrong = ("http_unready", f"it does not answer: {text}")
             except ApiError as error:
-                right = "pods/portforward" if error.status == 403 else ""
-                needs = f" (the account needs get and create on {right})" if right else ""
-                wrong = ("http_unready", f"it cannot be reached: {error.message}{needs}")
+                wrong = ("http_unready", f"it cannot be reached: {error.message}")
+                forbidden = error.status == 403
         entry["seconds"] = round(time.monotonic() - began, 2)
         if wrong is None:
             return entry, None
         who = f"MLflow at {self._server.url}" if self._server.url else f"MLflow in pod {name}"
-        return entry, _pod_problem(pod, str(container.get("name")), wrong[0], f"{who}: {wrong[1]}")
+        words = f"{who}: {wrong[1]}"
+        if forbidden:
+            words += " (the account needs get and create on pods/portforward)"
+            problem = _pod_problem(pod, "", wrong[0], words)
+            return entry, problem._replace(pod="", tolerance=0.0)
+        return entry, _pod_problem(pod, str(container.get("name")), wrong[0], words)
 
     def _connect(
         self, pod: Object, container: Object

@@ -58,8 +58,15 @@ def describe_event(event: Object) -> str:
     return f"{event_time(event)} {event.get('type')} {event.get('reason')}{times}: {text}"
 
 
-def hint(problem: Problem, pod_owner: str = "") -> str:
+def hint(problem: Problem) -> str:
     """Return one line that says what to do about a problem, with what to type where it can."""
+    if "the account needs" in problem.message:
+        return (
+            f"Grant it: kubectl -n {problem.namespace} create role mlflow-wait --verb=get,create "
+            "--resource=pods/portforward,pods/exec, and bind it to the account"
+        )
+    if "with schema=any" in problem.message:
+        return "Use an image with the schema helper mounted, or set schema=any"
     function = _HINTS.get(problem.reason)
     return function(problem) if function else ""
 
