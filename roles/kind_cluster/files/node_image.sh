@@ -65,7 +65,7 @@ one pause:3.10 /pause
 # kube-proxy calls iptables: its image carries that, and what it is linked against.
 binary "$tools/kube-proxy" /usr/local/bin/kube-proxy
 closure() {
-  chroot "$tree" ldd "$1" | grep -o '/[^ ]*' | while read -r library; do
+  chroot "$tree" ldd "$1" | grep -o '/[^ :]*' | while read -r library; do
     install -D -m 0755 "$tree$library" "$WORK/image$library"
   done
 }
@@ -75,6 +75,11 @@ binary "$tree/usr/sbin/conntrack" /usr/sbin/conntrack
 closure /usr/sbin/conntrack
 mkdir -p "$WORK/image/usr/lib/x86_64-linux-gnu" "$WORK/image/run" "$WORK/image/etc"
 cp -r "$tree/usr/lib/x86_64-linux-gnu/xtables" "$WORK/image/usr/lib/x86_64-linux-gnu/"
+# Its matches and targets are loaded when a rule names them, and bring libraries of their own
+# (statistic, which spreads a Service over its endpoints, needs libm).
+for extension in "$tree"/usr/lib/x86_64-linux-gnu/xtables/*.so; do
+  closure "${extension#"$tree"}"
+done
 for name in iptables ip6tables; do
   for tool in "$name" "$name-save" "$name-restore"; do
     ln -s xtables-nft-multi "$WORK/image/usr/sbin/$tool"
