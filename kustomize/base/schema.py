@@ -388,7 +388,7 @@ def addresses(environment: Mapping[str, str]) -> dict[str, str]:
 def driver_named(name: str, uri: str) -> str:
     """Return a Postgres URI that names its driver; SQLAlchemy's default differs by version."""
     scheme, separator, rest = uri.partition("://")
-    dialect, _, driver = scheme.partition("+")
+    dialect, _plus, driver = scheme.partition("+")
     if not separator or dialect not in {"postgresql", "postgres"}:
         raise UsageError(f"the {name} database is not a postgresql:// address")
     if not driver:

@@ -116,7 +116,7 @@ def called(item: Object) -> str:
 
 def image_of(objects: tuple[Object, ...], name: str) -> str:
     """Return the image of the first container of that name."""
-    return next(str(c["image"]) for _, c in all_containers(objects) if c["name"] == name)
+    return next(str(c["image"]) for _name, c in all_containers(objects) if c["name"] == name)
 
 
 # --- Valid ----------------------------------------------------------------------------------------
@@ -340,7 +340,7 @@ def test_no_server_is_taken_away_before_a_new_one_is_ready(render: tuple[Object,
 
 
 def test_images_are_named_by_tag(render: tuple[Object, ...]) -> None:
-    images = {container["image"] for _, container in all_containers(render)}
+    images = {container["image"] for _name, container in all_containers(render)}
     assert len(images) == 2  # server, init container and Jobs all use the same MLflow
     for image in images:
         assert re.fullmatch(r"[^@]+:[\w.-]+", image)
@@ -352,7 +352,7 @@ def test_only_development_uses_images_made_here() -> None:
         objects = build(TREE / name)
         assert image_of(objects, "mlflow") == "ghcr.io/mlflow/mlflow:v3.17.2-full"
         assert image_of(objects, "postgres") == "docker.io/library/postgres:17"
-    for _, container in all_containers(build(TREE / "overlays/development")):
+    for _name, container in all_containers(build(TREE / "overlays/development")):
         assert container["image"].startswith("localhost/mlops-mlflow/")
 
 

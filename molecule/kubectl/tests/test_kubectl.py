@@ -50,9 +50,13 @@ def test_base_needs_nothing_else(kubectl: Kubectl, namespace: str) -> None:
 def documented_secret_command(namespace: str) -> str:
     """The command that kustomize/README.md tells a person to type, for a namespace."""
     text = (ROOT / "kustomize/README.md").read_text()
-    found = re.search(r"^(?:\$ )?(kubectl create secret (?:.*\\\n)*.*)$", text, re.MULTILINE)
+    found = re.search(
+        r"^kubectl -n \S+ (create secret generic mlflow-credentials (?:.*\\\n)*.*)$",
+        text,
+        re.MULTILINE,
+    )
     assert found, "kustomize/README.md shows no `kubectl create secret`"
-    return re.sub(r"mlflow-(production|staging)", namespace, found[1])
+    return f"kubectl --namespace={namespace} {found[1]}"
 
 
 @pytest.mark.parametrize("namespace", ["mlflow-staging", "mlflow-production"], indirect=True)

@@ -89,7 +89,7 @@ def test_migrate_brings_existing_data_to_head(postgres: Postgres, behind: str) -
 def test_three_at_once_migrate_once(postgres: Postgres, behind: str) -> None:
     name = postgres.create(template=behind)
     waiting = postgres.start("wait", name)
-    done = [ended(p) for p in [postgres.start("migrate", name) for _ in range(3)]]
+    done = [ended(p) for p in [postgres.start("migrate", name) for _turn in range(3)]]
     assert [d.status for d in done] == [0, 0, 0], [d.stderr for d in done]
     assert sum(started(d.stderr) for d in done) == 1
     assert ended(waiting).state == "at_head"

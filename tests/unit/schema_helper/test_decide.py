@@ -78,7 +78,7 @@ def test_auth(schema: ModuleType, facts: dict[str, Any], expected: str) -> None:
 
 
 def test_a_verdict_says_what_it_saw(schema: ModuleType) -> None:
-    _, current, detail = state(schema, revisions=["r3"], tables=TABLES - {"webhooks"})
+    _state, current, detail = state(schema, revisions=["r3"], tables=TABLES - {"webhooks"})
     assert (current, detail) == ("r3", "the revision is at head, but webhooks is missing")
     assert state(schema, tables=set("abcdefg"))[2].endswith(": a, b, c, d and 3 more")
 
