@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: access
 short_description: Find out whether the cluster answers and lets a release be deployed
-version_added: 1.0.0
+version_added: 0.1.0
 description:
   - Says within a few seconds when the cluster cannot be reached or refuses the credentials.
   - Asks the cluster by SelfSubjectAccessReview for every permission a release needs, and names

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: check_release
 short_description: Refuse a render that cannot or must not be deployed
-version_added: 1.0.0
+version_added: 0.1.0
 description:
   - Looks at what M(mlops.mlflow.render) returned. Development credentials are refused in staging
     and production; a render without an MLflow server or with objects in other namespaces is

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: check_variables
 short_description: Find everything that is wrong with an inventory's variables
-version_added: 1.0.0
+version_added: 0.1.0
 description:
   - Holds every variable in scope against the argument specs of the given roles and reports all
     problems in one message, before anything is written.

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: compare
 short_description: Find out what a release would change in the cluster
-version_added: 1.0.0
+version_added: 0.1.0
 description:
   - Asks the cluster, object by object and by a server-side dry run, what applying would change.
     Defaults, admission and what others own are so taken into account.

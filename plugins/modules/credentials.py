@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: credentials
 short_description: See that the credentials of a release are in its Secret
-version_added: 1.0.0
+version_added: 0.1.0
 description:
   - Keeps every value that the Secret has, sets those that are given, and generates those that are
     neither, once. The cluster's Secret is the only place where they are.

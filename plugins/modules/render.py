@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: render
 short_description: Build the release from its Kustomize overlay, once
-version_added: 1.0.0
+version_added: 0.1.0
 description:
   - Writes a small kustomization into a temporary folder that has the overlay as its resource and
     carries what the inventory sets, has kustomize build it, and returns the objects by stage.

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: take_over
 short_description: Take a release over from kubectl apply
-version_added: 1.0.0
+version_added: 0.1.0
 description:
   - Moves the ownership of what C(kubectl apply) applied, on the client or with C(--server-side),
     to the field manager of this collection. Otherwise kubectl would go on owning every key, and a

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: wait_for_mlflow
 short_description: Wait until an MLflow server is ready, or say why it cannot be
-version_added: 1.0.0
+version_added: 0.1.0
 description:
   - Waits until the current revision of an MLflow Deployment is rolled out, every one of its pods
     answers, the version is that of the image, a search reaches the database, and the database's

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: wait_for_rollout
 short_description: Wait until Kubernetes workloads are rolled out, or say why they cannot be
-version_added: 1.0.0
+version_added: 0.1.0
 description:
   - Waits for Deployments, StatefulSets, DaemonSets, Jobs, Pods, PersistentVolumeClaims, and for any
     custom resource with standard conditions (V(Ready), V(Available) and the like).
