@@ -7,6 +7,7 @@ Stages: lint sanity unit manifests bad-input integration molecule
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import signal
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -24,6 +25,17 @@ BIN = ROOT / ".venv" / "bin"
 COLLECTION = ".ansible/collections/ansible_collections/mlops/mlflow"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlops-mlflow"
 CLUSTER = os.environ.get("MLFLOW_TEST_CLUSTER", "mlflow-test")
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+PYTHON = [
+    f"{COLLECTION}/plugins",
+    "kustomize/base/schema.py",
+    "kustomize/components/smoke-test/smoke_test.py",
+    "molecule",
+    "roles/kind_cluster/files/component_image.py",
+    "roles/kind_cluster/files/survey.py",
+    "scripts/test.py",
+    "tests",
+]
 
 
 class Count(NamedTuple):
@@ -40,22 +52,42 @@ class Count(NamedTuple):
 def run(command: list[str], cwd: Path = ROOT, **environment: str) -> bool:
     """Run a command in front of the reader; whether it succeeded."""
     print("$", " ".join(command), flush=True)
-    path = f"{BIN}:{CACHE / 'bin'}:{os.environ['PATH']}"
-    return (
-        subprocess.run(
-            command,
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            env={
-                **os.environ,
-                "PATH": path,
-                "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-                **environment,
-            },
-            check=False,
-        ).returncode
-        == 0
-    )
+    settings = {
+        **os.environ,
+        "PATH": f"{BIN}:{CACHE / 'bin'}:{os.environ['PATH']}",
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        **environment,
+    }
+    # In a group of its own, so that nothing that it started outlives an interruption.
+    with subprocess.Popen(
+        command, cwd=cwd, env=settings, stdin=subprocess.DEVNULL, start_new_session=True
+    ) as process:
+        try:
+            return process.wait() == 0
+        except BaseException:
+            os.killpg(process.pid, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=10)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+
+
+def be_stopped_by(*signals: signal.Signals) -> None:
+    """End in an orderly way on a signal, so that the cluster is removed."""
+    for number in signals:
+        signal.signal(number, lambda number, _frame: sys.exit(128 + number))
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Do not let a signal, or one more of them, cut short what cleans up."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def each(*commands: list[str]) -> Count:
@@ -88,7 +120,7 @@ def lint() -> Count:
     return each(
         ["ruff", "check", "."],
         ["ruff", "format", "--check", "."],
-        ["mypy", f"{COLLECTION}/plugins", "roles/kind_cluster/files/survey.py"],
+        ["mypy", *PYTHON],
         ["yamllint", "--strict", "."],
         ["ansible-lint", "--offline"],
     )
@@ -137,7 +169,8 @@ def molecule() -> Count:
             )
         finally:
             # Also when interrupted: molecule itself may not have come to it.
-            remove_cluster()
+            with undisturbed():
+                remove_cluster()
         total = Count()
         for scenario in sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml")):
             count = counted(Path(folder, f"{scenario}.xml"), succeeded=True)
@@ -204,8 +237,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=STAGES, default=list(STAGES))
     wanted = parser.parse_args().only
-    # An ordered end, so that the cluster is removed.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    be_stopped_by(*SIGNALS)
     total = Count()
     for name, stage in STAGES.items():
         if name not in wanted:

@@ -1,0 +1,293 @@
+"""What different files of the collection say about the same thing, they say alike."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.release import __version__ as ansible_version
+
+ROOT = Path(__file__).parents[2]
+ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
+MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
+ENVIRONMENTS = {"development", "staging", "production"}
+# The hosts that a file may name: licences, projects, examples, this machine and the cluster's own.
+# A package registry is not among them: which one is asked, each machine's own settings say.
+HOSTS = re.compile(
+    r"(www\.gnu\.org|fsf\.org|mlflow\.org|github\.com|kubernetes\.io|docs\.ansible\.com"
+    r"|registry-1\.docker\.io"  # where kind's and the release's published images are
+    r"|127\.0\.0\.1|localhost|(\w[\w.-]*\.)?example\.(org|com)|\w+)"
+)
+
+
+def tracked() -> list[Path]:
+    """Return the files that are, or are about to be, in the repository."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
+    if listed.returncode:
+        pytest.skip("this is not a git checkout")
+    found = (ROOT / name for name in listed.stdout.decode().split("\0") if name)
+    return [path for path in found if path.is_symlink() or path.is_file()]
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """Yield the name and content of every tracked file."""
+    for path in tracked():
+        if not path.is_symlink():
+            yield str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
+
+
+def load(name: str) -> Any:
+    """Return what a YAML file holds."""
+    return yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
+
+
+def options(role: str) -> dict[str, dict[str, Any]]:
+    """Return what a role's argument spec says of its variables."""
+    spec: dict[str, dict[str, Any]] = load(f"roles/{role}/meta/argument_specs.yml")[
+        "argument_specs"
+    ]["main"]["options"]
+    return spec
+
+
+def documentation(module: str) -> dict[str, Any]:
+    """Return a module's documentation."""
+    source = (ROOT / f"plugins/modules/{module}.py").read_text(encoding="utf-8")
+    found = re.search(r'^DOCUMENTATION = r?"""\n(.*?)"""', source, re.MULTILINE | re.DOTALL)
+    assert found, module
+    document: dict[str, Any] = yaml.safe_load(found[1])
+    return document
+
+
+# --- Roles ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_defaults_and_argument_specs_agree(role: str) -> None:
+    defaults = load(f"roles/{role}/defaults/main.yml") or {}
+    spec = options(role)
+    # What is required has no default, and nothing else is without one.
+    assert set(defaults) == {name for name, option in spec.items() if not option.get("required")}
+    for name, value in defaults.items():
+        if isinstance(value, str) and "{{" in value:
+            assert "default" in spec[name], f"{name}: the default is not documented"
+        else:
+            assert value == spec[name].get("default"), name
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_s_variables_bear_its_name(role: str) -> None:
+    assert all(name.startswith(f"{role}_") for name in options(role))
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_each_variable_is_described(role: str) -> None:
+    for name, option in options(role).items():
+        assert option["description"], name
+        assert option["type"] in {"str", "int", "bool", "list", "dict", "path"}, name
+        assert option["type"] != "list" or "elements" in option, name
+
+
+def test_secrets_are_not_logged() -> None:
+    for name, option in options("mlflow").items():
+        secret = re.search(r"_(password|passphrase|key|token)$", name)
+        assert bool(secret) == option.get("no_log", False), name
+
+
+def test_each_variable_that_is_used_exists() -> None:
+    known = {name for role in ROLES for name in options(role)}
+    for name, text in texts():
+        if not re.match(r"(roles|playbooks|inventories|molecule|site\.yml|README\.md)", name):
+            continue
+        if Path(name).suffix not in {".yml", ".md"}:
+            continue
+        # The words before a slash, dot or dash are names of files, objects and modules.
+        used = set(re.findall(r"(?<![\w./-])(mlflow_[a-z_]*[a-z])\b(?!\.\w|/)", text))
+        # A role may register results of its own under its own name only.
+        assert used <= known, f"{name}: {sorted(used - known)}"
+
+
+# --- Inventories ----------------------------------------------------------------------------------
+
+
+def test_an_inventory_for_each_overlay() -> None:
+    overlays = {path.name for path in (ROOT / "kustomize/overlays").iterdir() if path.is_dir()}
+    assert overlays == ENVIRONMENTS == set(options("mlflow")["mlflow_environment"]["choices"])
+    for name in ENVIRONMENTS:
+        settings = load(f"inventories/{name}/group_vars/all.yml")
+        assert settings["mlflow_environment"] == name
+
+
+def test_prod_is_production() -> None:
+    prod, production = ROOT / "inventories/prod", ROOT / "inventories/production"
+
+    def files(folder: Path) -> set[Path]:
+        return {path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir()}
+
+    assert files(prod) == files(production)
+    for path in files(prod):
+        assert (prod / path).is_symlink(), path
+        assert (prod / path).resolve() == (production / path).resolve(), path
+
+
+# --- The collection -------------------------------------------------------------------------------
+
+
+def test_one_version_of_ansible_is_asked_for() -> None:
+    least = load("meta/runtime.yml")["requires_ansible"]
+    for role in ROLES:
+        minimum = load(f"roles/{role}/meta/main.yml")["galaxy_info"]["min_ansible_version"]
+        assert least == f">={minimum}.0", role
+    assert [int(n) for n in ansible_version.split(".")[:2]] >= [
+        int(n) for n in least.removeprefix(">=").split(".")[:2]
+    ]
+
+
+def test_the_action_group_holds_every_module_that_takes_a_connection() -> None:
+    groups = load("meta/runtime.yml")["action_groups"]
+    fragment = "kubernetes.core.k8s_auth_options"
+    connecting = [
+        name
+        for name in MODULES
+        if fragment in documentation(name).get("extends_documentation_fragment", [])
+    ]
+    # In order, so that a reader finds what is missing.
+    assert groups == {"k8s": connecting}
+
+
+def test_no_module_is_newer_than_the_collection() -> None:
+    version = load("galaxy.yml")["version"]
+    for name in MODULES:
+        added = str(documentation(name)["version_added"])
+        assert [int(n) for n in added.split(".")] <= [int(n) for n in version.split(".")], name
+
+
+def test_each_action_plugin_has_a_documented_module() -> None:
+    actions = {path.stem for path in (ROOT / "plugins/action").glob("*.py")}
+    assert actions <= set(MODULES)
+
+
+def test_the_needed_collections_are_among_the_requirements() -> None:
+    wanted = load("galaxy.yml")["dependencies"]
+    assert set(wanted) == {"kubernetes.core"}
+    least, below = re.fullmatch(r">=([\d.]+),<([\d.]+)", wanted["kubernetes.core"]).groups()  # type: ignore[union-attr]
+    for folder in map(Path, sys.path):
+        manifest = folder / "ansible_collections/kubernetes/core/MANIFEST.json"
+        if manifest.exists():
+            installed = yaml.safe_load(manifest.read_text())["collection_info"]["version"]
+            numbers = [[int(n) for n in v.split(".")] for v in (least, installed, below)]
+            assert numbers[0] <= numbers[1] < numbers[2]
+            return
+    pytest.fail("kubernetes.core is not installed")
+
+
+def test_one_version_of_mlflow() -> None:
+    image = re.search(
+        r"image: ghcr\.io/mlflow/mlflow:v([\d.]+)-full",
+        (ROOT / "kustomize/base/mlflow-deployment.yml").read_text(encoding="utf-8"),
+    )
+    assert image
+    version = image[1]
+    assert load("roles/kind_cluster/defaults/main.yml")["kind_cluster_mlflow_versions"] == [version]
+    assert (ROOT / f"images/mlflow/requirements-{version}.txt").exists()
+    for name in ("requirements-dev.in", "requirements.txt"):
+        assert re.search(
+            rf"^mlflow(-skinny)?=={re.escape(version)}\b",
+            (ROOT / name).read_text(encoding="utf-8"),
+            re.MULTILINE,
+        ), name
+
+
+# --- Requirements ---------------------------------------------------------------------------------
+
+LOCKS = [ROOT / "requirements.txt", *sorted((ROOT / "images").glob("*/requirements-*.txt"))]
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
+def test_every_requirement_is_locked_to_what_it_holds(lock: Path) -> None:
+    entries = [entry for entry in re.split(r"(?m)^(?=\S)", lock.read_text()) if entry.strip()]
+    assert entries
+    for entry in entries:
+        assert re.match(r"[\w.-]+(\[[\w,-]+\])?==\S+.*\\\n +--hash=sha256:", entry), entry
+
+
+@pytest.mark.parametrize("name", ["requirements.in", "requirements-dev.in"])
+def test_every_requirement_is_in_the_lock(name: str) -> None:
+    locked = {
+        line.split("==")[0]: line
+        for line in (ROOT / "requirements.txt").read_text().splitlines()
+        if "==" in line
+    }
+    for line in (ROOT / name).read_text().splitlines():
+        if line and not line.startswith("#"):
+            project, pinned, version = line.partition("==")
+            entry = locked[project.strip().lower()]
+            assert not pinned or entry.startswith(f"{project.lower()}=={version}"), entry
+
+
+# --- What is in the repository --------------------------------------------------------------------
+
+
+def test_no_file_names_a_place_of_one_machine() -> None:
+    places = {str(ROOT), str(Path.home()), str(Path.home().resolve())}
+    bound = [
+        re.compile(rf"(?<![\w$}}.~]){re.escape(place)}/") for place in places if len(place) > 1
+    ]
+    for name, text in texts():
+        for pattern in bound:
+            found = pattern.search(text)
+            assert not found, f"{name}: {text[found.start() : found.start() + 60]!r}"
+
+
+def test_no_file_names_a_package_registry() -> None:
+    for name, text in texts():
+        if name == "COPYING" or name.endswith("go.sum"):
+            continue
+        for host in re.findall(r"https?://(?:[^\s/@\"'`]*@)?([\w][\w.-]*[\w])", text):
+            assert HOSTS.fullmatch(host), f"{name}: {host}"
+        # Settings that would choose one.
+        setting = re.search(
+            r"--(extra-)?index-url|--find-links\b|\b(GOPROXY|GOSUMDB|PIP_INDEX_URL|UV_INDEX\w*)=",
+            text,
+        )
+        assert not setting or name.startswith("tests/"), f"{name}: {setting[0] if setting else ''}"
+
+
+def test_no_link_leads_to_a_folder_or_nowhere() -> None:
+    for path in tracked():
+        if path.is_symlink():
+            assert path.is_file(), f"{path.relative_to(ROOT)}"
+
+
+def test_programs_can_be_run() -> None:
+    for path in tracked():
+        if path.is_symlink() or path.suffix not in {"", ".sh"} or path.name == "COPYING":
+            continue
+        with path.open("rb") as file:
+            first = file.readline()
+        if first.startswith(b"#!") and path.parent.name != "base":
+            assert path.stat().st_mode & 0o111, f"{path.relative_to(ROOT)}"
+
+
+# --- README ---------------------------------------------------------------------------------------
+
+
+def test_the_readme_names_what_there_is() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert {"up", "test"} <= targets
+    assert set(re.findall(r"(?:[`(]|\$ )make (?:-s )?([a-z-]+)", readme)) <= targets
+    for link in re.findall(r"\]\((?!https?://|#)([^)#]+)", readme):
+        assert (ROOT / link).exists(), link
+    for path in re.findall(r"\b(?:inventories|kustomize|playbooks|roles)/[\w./-]*\w", readme):
+        assert (ROOT / path.replace("<env>", "development")).exists(), path
