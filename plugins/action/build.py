@@ -25,8 +25,13 @@ _LOG_TAIL_LINES = 25
 
 
 def digest_of(command: list[str], environment: dict[str, str], inputs: list[str]) -> str:
-    """Names a build by all that goes into it: the command, its environment, the input files."""
+    """Names a build by all that goes into it: the command, its environment, the input files.
+
+    Where the inputs are does not count: every checkout finds the builds of the others.
+    """
     whole = hashlib.sha256()
+    for place, given in sorted(enumerate(inputs), key=lambda item: -len(item[1])):
+        command = [part.replace(given, f"<input {place}>") for part in command]
     whole.update(repr((command, sorted(environment.items()))).encode())
     for given in inputs:
         root = Path(given)

@@ -64,6 +64,16 @@ def test_the_mode_of_an_input_counts(tmp_path: Path) -> None:
     assert build.digest_of(["true"], {}, [str(source)]) != before
 
 
+def test_another_checkout_finds_the_same_build(tmp_path: Path) -> None:
+    digests = set()
+    for checkout in ("one", "two"):
+        source = tmp_path / checkout / "source"
+        source.parent.mkdir()
+        source.write_text("the same")
+        digests.add(build.digest_of(["bash", f"{source}/go"], {}, [str(source)]))
+    assert len(digests) == 1
+
+
 def test_a_missing_input_is_named(tmp_path: Path) -> None:
     with pytest.raises(AnsibleActionFail, match=r"inputs: .*absent does not exist"):
         run(tmp_path / "cache", "true", inputs=[str(tmp_path / "absent")])
