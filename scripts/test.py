@@ -161,7 +161,8 @@ def sanity() -> Count:
 def molecule() -> Count:
     with tempfile.TemporaryDirectory() as folder:
         ok = False
-        # What an earlier run, here or in another checkout, noted about a cluster that is gone.
+        # An earlier run that was killed may have left its cluster, and molecule's notes about it.
+        remove_cluster()
         run([str(BIN / "molecule"), "reset", "--all"])
         try:
             # molecule/conftest.py has each scenario's verification write a report there.
