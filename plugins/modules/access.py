@@ -114,7 +114,14 @@ _WATCHED = (
     ("", "pods"),
     ("", "events"),
 )
-_POD_WORK = (("get", "pods/log"), ("create", "pods/portforward"), ("create", "pods/exec"))
+# A websocket to a pod starts as a GET; servers from 1.35 on ask for create as well.
+_POD_WORK = (
+    ("get", "pods/log"),
+    ("get", "pods/portforward"),
+    ("create", "pods/portforward"),
+    ("get", "pods/exec"),
+    ("create", "pods/exec"),
+)
 
 
 class Permission(t.NamedTuple):
