@@ -162,6 +162,14 @@ def sanity() -> Count:
         return Count(passed=int(ok), failed=int(not ok))
 
 
+def manifests() -> Count:
+    # On a fresh machine there is no kustomize yet.
+    tools = ["ansible-playbook", "playbooks/kind.yml", "--extra-vars=kind_cluster_state=tools"]
+    if not run([str(BIN / tools[0]), *tools[1:]]):
+        return Count(failed=1)
+    return pytest("tests/manifests")
+
+
 def molecule() -> Count:
     with tempfile.TemporaryDirectory() as folder:
         ok = False
@@ -232,7 +240,7 @@ STAGES: dict[str, Callable[[], Count]] = {
     "lint": lint,
     "sanity": sanity,
     "unit": lambda: pytest("tests/unit"),
-    "manifests": lambda: pytest("tests/manifests"),
+    "manifests": manifests,
     "bad-input": lambda: pytest("--numprocesses=2", "tests/bad_input"),
     "integration": lambda: pytest("tests/integration"),
     "molecule": molecule,

@@ -40,7 +40,9 @@ def kustomize() -> list[str]:
         found = shutil.which(name) or shutil.which(name, path=CACHED_TOOLS)
         if found:
             return [found, *command]
-    pytest.skip("neither kustomize nor kubectl is installed")
+    pytest.fail(
+        "there is neither kustomize nor kubectl: scripts/test.py --only manifests builds them"
+    )
 
 
 @cache

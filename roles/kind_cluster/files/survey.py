@@ -125,6 +125,11 @@ def debian_release() -> str:
 def problems_of(survey: dict[str, Any], settings: dict[str, Any]) -> list[str]:
     """What has to be put right by a person, each with what to do about it."""
     found = []
+    if survey["go_needed"] and survey["go"] < (1, 26):
+        said = ".".join(map(str, survey["go"])) or "not on PATH"
+        found.append(f"Go 1.26 or newer is needed to build from source, found: {said}")
+    if settings["state"] == "tools":
+        return found
     building, engine = survey["build"], survey["engine"]
     if (building or survey["packages"]) and os.geteuid() != 0:
         found.append(
@@ -142,9 +147,6 @@ def problems_of(survey: dict[str, Any], settings: dict[str, Any]) -> list[str]:
         found.append("the node image is built with podman: set KIND_CLUSTER_PROVIDER=podman")
     if engine == "docker" and output_of(["docker", "info"]) is None:
         found.append("Docker's daemon does not answer: start it")
-    if survey["go_needed"] and survey["go"] < (1, 26):
-        said = ".".join(map(str, survey["go"])) or "not on PATH"
-        found.append(f"Go 1.26 or newer is needed to build from source, found: {said}")
     if survey["cluster"] != "absent":
         if survey["port"] != settings["http_port"]:
             found.append(
@@ -200,7 +202,9 @@ def main(settings: dict[str, Any]) -> dict[str, Any]:
     if engine == "podman":
         environment["CONTAINERS_CONF"] = str(cache / "containers.conf")
     node = cluster(engine, f"{settings['name']}-control-plane", environment)
-    if settings["source"] == "auto":
+    if settings["state"] == "tools":
+        build = False
+    elif settings["source"] == "auto":
         # An existing cluster stays with what it was made from, whatever the network says today.
         made_from = cache / "clusters" / settings["name"] / "source"
         if node["state"] != "absent" and made_from.exists():
@@ -211,7 +215,7 @@ def main(settings: dict[str, Any]) -> dict[str, Any]:
         build = settings["source"] == "build"
     usable = recent_tools(settings["tools"], path)
     packages: list[str] = []
-    if shutil.which("dpkg-query"):
+    if shutil.which("dpkg-query") and settings["state"] != "tools":
         packages = settings["build_packages"] if build else []
         if engine == "podman" and (build or not shutil.which("podman", path=path)):
             packages = packages + settings["engine_packages"]

@@ -48,7 +48,12 @@ def good(**changes: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def settings(tmp_path: Path, free_port: int) -> dict[str, Any]:
-    return {"name": "mlflow", "cache_dir": str(tmp_path), "http_port": free_port}
+    return {
+        "name": "mlflow",
+        "state": "present",
+        "cache_dir": str(tmp_path),
+        "http_port": free_port,
+    }
 
 
 def test_a_good_machine_has_no_problem(
@@ -88,7 +93,7 @@ def test_all_problems_are_said_at_once(
 ) -> None:
     monkeypatch.setattr(survey.os, "geteuid", lambda: 1000)
     problems = survey.problems_of(good(room=0, memory=0, go=()), settings)
-    assert len(problems) == 4 and "root is needed" in problems[0]
+    assert len(problems) == 4 and "root is needed" in problems[1]
 
 
 def test_a_busy_port_is_named(
@@ -121,3 +126,15 @@ def test_versions_are_read_from_what_programs_say(
     survey: ModuleType, text: str, version: tuple[int, ...]
 ) -> None:
     assert survey.version_in(text) == version
+
+
+def test_the_tools_alone_need_neither_root_nor_a_free_port(
+    survey: ModuleType, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(survey.os, "geteuid", lambda: 1000)
+    settings["state"] = "tools"
+    bare = good(release="", room=0, memory=0, packages=["podman"])
+    assert survey.problems_of(bare, settings) == []
+    assert survey.problems_of({**bare, "go": ()}, settings) == [
+        "Go 1.26 or newer is needed to build from source, found: not on PATH"
+    ]
