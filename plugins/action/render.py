@@ -30,6 +30,7 @@ _OPTIONS: dict[str, dict[str, t.Any]] = {
     "postgres_image": {"type": "str", "default": ""},
     "replicas": {"type": "int"},
     "resources": {"type": "dict", "default": {}},
+    "config": {"type": "dict", "default": {}},
     "hosts": {"type": "list", "elements": "str", "default": []},
     "service_type": {"type": "str", "default": ""},
     "node_port": {"type": "int"},
@@ -140,10 +141,12 @@ def render(arguments: dict[str, t.Any], folder: str) -> list[kustomization.Objec
     shop = Workshop(folder, arguments["overlay"], arguments["components"])
     plain = shop.build({}, " with the components of mlflow_components" if shop.components else "")
     wanted = ["migration"] + (["smoke-test"] if arguments["smoke_test"] else [])
-    for component in wanted:
-        path = overlays.KUSTOMIZE / "components" / component
-        if not kustomization.jobs(plain, component) and overlays.kustomization_file(path):
-            shop.components.append(path)
+    # Before the inventory's own, which may have something to say about their Jobs.
+    shop.components[:0] = [
+        overlays.KUSTOMIZE / "components" / component
+        for component in wanted
+        if not kustomization.jobs(plain, component)
+    ]
     part = kustomization.edits(plain, settings)
     edited = shop.build(part, " with the inventory's settings")
     version = settings.version or kustomization.version_of(edited)

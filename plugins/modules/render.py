@@ -61,6 +61,10 @@ options:
     description: Requests and limits of the MLflow container.
     type: dict
     default: {}
+  config:
+    description: Environment variables of MLflow, added to those of the overlay's C(mlflow-config).
+    type: dict
+    default: {}
   hosts:
     description: Host names that MLflow answers to besides the overlay's.
     type: list

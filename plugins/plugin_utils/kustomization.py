@@ -58,6 +58,7 @@ class Settings:
     postgres_image: str = ""
     replicas: int | None = None
     resources: dict[str, t.Any] = dataclasses.field(default_factory=dict)
+    config: dict[str, t.Any] = dataclasses.field(default_factory=dict)
     hosts: list[str] = dataclasses.field(default_factory=list)
     service_type: str = ""
     node_port: int | None = None
@@ -260,25 +261,34 @@ def _storage(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
             yield _patch("StatefulSet", DATABASE, operations)
 
 
-def _hosts(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
-    if not settings.hosts:
+def _config(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
+    """Merge what the inventory sets into the ConfigMap that MLflow's environment comes from."""
+    if not settings.config and not settings.hosts:
         return
+    variable = "mlflow_config" if settings.config else "mlflow_hosts"
     for item in objects:
         data = item.get("data") or {}
         if item.get("kind") == "ConfigMap" and ALLOWED_HOSTS in data:
-            name = item["metadata"]["name"]
-            entries = [entry for entry in data[ALLOWED_HOSTS].split(",") if entry]
-            for host in settings.hosts:
-                entries += [entry for entry in (host, f"{host}:*") if entry not in entries]
-            # The name in the render carries the hash; the generator's own name does not.
-            plain = name.rsplit("-", 1)[0]
+            literals = {name: _text(value) for name, value in settings.config.items()}
+            if settings.hosts:
+                known = literals.get(ALLOWED_HOSTS, data[ALLOWED_HOSTS])
+                entries = [entry for entry in known.split(",") if entry]
+                for host in settings.hosts:
+                    entries += [entry for entry in (host, f"{host}:*") if entry not in entries]
+                literals[ALLOWED_HOSTS] = ",".join(entries)
             yield {
-                "name": plain,
+                # The name in the render carries the hash; the generator's own name does not.
+                "name": item["metadata"]["name"].rsplit("-", 1)[0],
                 "behavior": "merge",
-                "literals": [f"{ALLOWED_HOSTS}={','.join(entries)}"],
+                "literals": [f"{name}={value}" for name, value in sorted(literals.items())],
             }
             return
-    raise SettingsError(f"mlflow_hosts: no ConfigMap of the overlay sets {ALLOWED_HOSTS}")
+    raise SettingsError(f"{variable}: no ConfigMap of the overlay sets {ALLOWED_HOSTS}")
+
+
+def _text(value: object) -> str:
+    """Return a setting as MLflow reads it from its environment."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def edits(objects: list[Object], settings: Settings) -> Object:
@@ -300,7 +310,7 @@ def edits(objects: list[Object], settings: Settings) -> Object:
     ]
     if patches:
         part["patches"] = patches
-    generators = list(_hosts(objects, settings))
+    generators = list(_config(objects, settings))
     if generators:
         part["configMapGenerator"] = generators
     return part

@@ -280,6 +280,35 @@ def _check_images(settings: dict[str, t.Any]) -> t.Iterator[str]:
                 yield f"mlflow_version: {version} contradicts the tag of mlflow_image, {tagged}"
 
 
+# What is secret by its name. AWS_ACCESS_KEY_ID is a name, but belongs beside its secret.
+_SECRET_NAME = re.compile(
+    r"(PASSWORD|PASSWD|SECRET|TOKEN|PASSPHRASE|CREDENTIAL|PRIVATE_KEY|ACCESS_KEY)"
+)
+_URI_WITH_PASSWORD = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/@:]*:[^\s/@]+@", re.IGNORECASE)
+
+
+def _check_config(settings: dict[str, t.Any]) -> t.Iterator[str]:
+    """Hold the environment of MLflow against what a ConfigMap, and kustomize, can carry."""
+    for name, value in settings.get("mlflow_config", {}).items():
+        where = f"mlflow_config.{name}"
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", str(name)):
+            yield f"mlflow_config: {name!r} is not the name of an environment variable"
+        elif _SECRET_NAME.search(str(name).upper()):
+            yield (
+                f"{where}: is a secret by its name, and would be in a ConfigMap; give it to the "
+                "container from a Secret, with a component or an overlay of your own"
+            )
+        elif not isinstance(value, (str, int, float)):
+            yield f"{where}: must be a string, a number or true or false, not {_found(value)}"
+        elif _URI_WITH_PASSWORD.search(str(value)):
+            # Not quoted: it holds the password.
+            yield f"{where}: holds a password; leave it out of the address (libpq's PGPASSWORD)"
+        elif any(ord(char) < 32 or ord(char) == 127 for char in str(value)):
+            yield f"{where}: holds a control character (a line end, perhaps)"
+        elif str(value)[:1] in ("'", '"') or str(value)[-1:] in ("'", '"'):
+            yield f"{where}: starts or ends with a quotation mark, which kustomize takes away"
+
+
 def _check_sizes(settings: dict[str, t.Any]) -> t.Iterator[str]:
     replicas = settings.get("mlflow_replicas")
     if replicas is not None and not 1 <= replicas <= 1000:
@@ -368,6 +397,7 @@ def check_values(
     return [
         *_check_names(settings),
         *_check_images(settings),
+        *_check_config(settings),
         *_check_sizes(settings),
         *_check_service(settings),
         *_check_run(settings),

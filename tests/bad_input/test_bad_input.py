@@ -52,6 +52,31 @@ VARIABLES: dict[str, tuple[dict[str, t.Any], list[str]]] = {
     "replicas-is-a-boolean": ({"mlflow_replicas": True}, ["mlflow_replicas: must be a whole"]),
     "replicas-is-a-list": ({"mlflow_replicas": [2]}, ["mlflow_replicas", "not a list"]),
     "replicas-is-a-fraction": ({"mlflow_replicas": 1.5}, ["mlflow_replicas: must be a whole"]),
+    "config-is-a-list": ({"mlflow_config": ["A=1"]}, ["mlflow_config: must be a mapping"]),
+    "config-name-is-none": (
+        {"mlflow_config": {"MLFLOW-WORKERS": 1}},
+        ["mlflow_config: 'MLFLOW-WORKERS' is not the name of an environment variable"],
+    ),
+    "config-holds-a-secret": (
+        {"mlflow_config": {"AWS_SECRET_ACCESS_KEY": "abc"}},
+        ["mlflow_config.AWS_SECRET_ACCESS_KEY: is a secret by its name"],
+    ),
+    "config-holds-a-password": (
+        {"mlflow_config": {"MLFLOW_BACKEND_STORE_URI": "postgresql://mlflow:hunter22@db/mlflow"}},
+        ["mlflow_config.MLFLOW_BACKEND_STORE_URI: holds a password"],
+    ),
+    "config-value-is-a-list": (
+        {"mlflow_config": {"MLFLOW_WORKERS": [1]}},
+        ["mlflow_config.MLFLOW_WORKERS: must be a string, a number or true or false"],
+    ),
+    "config-value-is-quoted": (
+        {"mlflow_config": {"MLFLOW_SERVER_ENV": '"a"'}},
+        ["mlflow_config.MLFLOW_SERVER_ENV: starts or ends with a quotation mark"],
+    ),
+    "config-value-has-lines": (
+        {"mlflow_config": {"MLFLOW_SERVER_ENV": "a\nb"}},
+        ["mlflow_config.MLFLOW_SERVER_ENV: holds a control character"],
+    ),
     "hosts-is-a-string": ({"mlflow_hosts": "mlflow.example.org"}, ["mlflow_hosts: must be a list"]),
     "hosts-holds-a-mapping": ({"mlflow_hosts": [{"name": "a"}]}, ["mlflow_hosts[0]", "a mapping"]),
     "hosts-holds-nothing": ({"mlflow_hosts": [""]}, ["mlflow_hosts[0]"]),

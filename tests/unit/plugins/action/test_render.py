@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 from types import SimpleNamespace
 from typing import Any
@@ -78,6 +77,7 @@ def test_all_settings_at_once() -> None:
         postgres_image="registry.example/postgres:17.2",
         replicas=3,
         resources={"requests": {"cpu": 1}, "limits": {"memory": "3Gi"}},
+        config={"MLFLOW_WORKERS": 3, "MLFLOW_DISABLE_TELEMETRY": False},
         hosts=["mlflow.example.org"],
         service_type="NodePort",
         node_port=30123,
@@ -112,8 +112,16 @@ def test_all_settings_at_once() -> None:
     assert template["resources"]["requests"]["storage"] == "80Gi"
     assert claim["spec"]["storageClassName"] == "fast"
     assert claim["spec"]["resources"]["requests"]["storage"] == "70Gi"
-    text = json.dumps(objects)
-    assert "mlflow.example.org:*" in text
+    (config,) = [
+        item
+        for item in objects
+        if item["kind"] == "ConfigMap" and item["metadata"]["name"].startswith("mlflow-config-")
+    ]
+    assert config["data"]["MLFLOW_WORKERS"] == "3"
+    assert config["data"]["MLFLOW_DISABLE_TELEMETRY"] == "false"
+    assert config["data"]["MLFLOW_SERVE_ARTIFACTS"] == "true"
+    hosts = config["data"]["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
+    assert hosts[-2:] == ["mlflow.example.org", "mlflow.example.org:*"]
 
 
 def test_a_users_own_overlay(tmp_path: pathlib.Path) -> None:
