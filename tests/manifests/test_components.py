@@ -1,0 +1,197 @@
+"""Each component, on production as an inventory would add it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+# What holds for the tree holds with components: run again here, with this module's renders.
+from ansible_collections.mlops.mlflow.tests.manifests.test_manifests import (  # noqa: F401
+    test_every_object_is_labelled,
+    test_every_object_is_valid,
+    test_images_are_named_by_tag,
+    test_names_are_unique,
+    test_no_account_has_a_token,
+    test_no_credential_is_written_out,
+    test_pods_are_restricted,
+    test_resources_are_set,
+    test_selectors_never_change,
+    test_the_helper_runs_before_the_server_and_in_the_migration,
+    test_what_is_referred_to_is_there,
+)
+from ansible_collections.mlops.mlflow.tests.manifests.tree import (
+    TREE,
+    Object,
+    all_containers,
+    build,
+    called,
+    combine,
+    one,
+    pods,
+)
+
+S3 = ("s3-artifacts", "s3-credentials", "s3-ca")
+POLICIES = ("network-policy", "network-policy-external")
+# The smoke test comes first, as when the collection renders.
+COMBINATIONS = {
+    "s3": ("smoke-test", *S3),
+    "external-postgres": ("smoke-test", "external-postgres"),
+    "network-policy": ("smoke-test", "network-policy"),
+    "everything": ("smoke-test", *S3, "external-postgres", *POLICIES),
+}
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {
+        name: combine(tmp_path_factory.mktemp(name), "overlays/production", *components)
+        for name, components in COMBINATIONS.items()
+    }
+
+
+@pytest.fixture(params=COMBINATIONS)
+def render(request: pytest.FixtureRequest, folders: dict[str, Path]) -> tuple[Object, ...]:
+    return build(folders[request.param])
+
+
+def config(objects: tuple[Object, ...]) -> dict[str, str]:
+    """Return the environment of MLflow."""
+    (found,) = [o for o in objects if called(o) == "ConfigMap/mlflow-config"]
+    data: dict[str, str] = found["data"]
+    return data
+
+
+def test_every_component_is_tested() -> None:
+    tested = {name for names in COMBINATIONS.values() for name in names}
+    shipped = {path.name for path in (TREE / "components").iterdir()}
+    assert shipped == tested | {"migration"}  # which is part of production
+
+
+def test_s3_needs_no_volume(folders: dict[str, Path]) -> None:
+    objects = build(folders["s3"])
+    assert not [o for o in objects if o["kind"] == "PersistentVolumeClaim"]
+    for name, pod in pods(objects):
+        assert not [v for v in pod["spec"]["volumes"] if "persistentVolumeClaim" in v], name
+    assert config(objects)["MLFLOW_ARTIFACTS_DESTINATION"].startswith("s3://")
+    assert config(objects)["MLFLOW_SERVE_ARTIFACTS"] == "true"
+
+
+def test_only_the_server_is_let_in_to_s3(folders: dict[str, Path]) -> None:
+    objects = build(folders["s3"])
+    having = {
+        name
+        for name, container in all_containers(objects)
+        if "mlflow-s3-credentials" in str(container)
+    }
+    assert having == {"Deployment/mlflow/mlflow"}
+
+
+@pytest.mark.parametrize("name", ["external-postgres", "everything"])
+def test_an_external_database_takes_the_bundled_ones_place(
+    folders: dict[str, Path], name: str
+) -> None:
+    objects = build(folders[name])
+    assert not [o for o in objects if "postgres" in o["metadata"]["name"]]
+
+
+@pytest.mark.parametrize("name", ["external-postgres", "everything"])
+def test_whoever_talks_to_an_external_database_verifies_it(
+    folders: dict[str, Path], name: str
+) -> None:
+    objects = build(folders[name])
+    settings = config(objects)
+    assert settings["PGSSLMODE"] == "verify-full"
+    found = set()
+    for where, container in all_containers(objects):
+        if container.get("envFrom"):
+            mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
+            assert str(Path(settings["PGSSLROOTCERT"]).parent) in mounts, where
+            found.add(where)
+    assert found == {
+        "Deployment/mlflow/schema-wait",
+        "Deployment/mlflow/mlflow",
+        "Job/mlflow-migration/migrate",
+        "Job/mlflow-smoke-test/smoke-test",
+    }
+
+
+def test_an_external_database_has_to_be_named(folders: dict[str, Path]) -> None:
+    """No name that could be somebody's: the top-level domain is reserved for this."""
+    uri = config(build(folders["external-postgres"]))["MLFLOW_BACKEND_STORE_URI"]
+    assert uri.startswith("postgresql+psycopg2://set-mlflow-backend-store-uri.invalid/")
+
+
+def policies(objects: tuple[Object, ...]) -> dict[str, Object]:
+    return {o["metadata"]["name"]: o["spec"] for o in objects if o["kind"] == "NetworkPolicy"}
+
+
+def selects(selector: Object, labels: dict[str, str]) -> bool:
+    """Whether a label selector of our policies chooses a pod."""
+    for key, value in (selector.get("matchLabels") or {}).items():
+        if labels.get(key) != value:
+            return False
+    for rule in selector.get("matchExpressions") or []:
+        inside = labels.get(rule["key"]) in rule["values"]
+        if inside != (rule["operator"] == "In"):
+            return False
+    return True
+
+
+def ports_out(
+    objects: tuple[Object, ...], labels: dict[str, str], target: dict[str, str]
+) -> set[int]:
+    """Return the ports that a pod may open on another pod of the namespace."""
+    return {
+        port["port"]
+        for spec in policies(objects).values()
+        if selects(spec["podSelector"], labels)
+        for rule in spec.get("egress") or []
+        if not rule.get("to")
+        or any(
+            "podSelector" in peer
+            and "namespaceSelector" not in peer
+            and selects(peer["podSelector"], target)
+            for peer in rule["to"]
+        )
+        for port in rule["ports"]
+    }
+
+
+def test_policies_leave_open_what_is_needed_and_nothing_else(folders: dict[str, Path]) -> None:
+    objects = build(folders["network-policy"])
+    labels = {name: pod["metadata"]["labels"] for name, pod in pods(objects)}
+    server, database = labels["Deployment/mlflow"], labels["StatefulSet/postgres"]
+    migration, smoke_test = labels["Job/mlflow-migration"], labels["Job/mlflow-smoke-test"]
+    deny = policies(objects)["mlflow-default-deny"]
+    for name, item in labels.items():
+        assert selects(deny["podSelector"], item), name
+    assert deny == {"podSelector": deny["podSelector"], "policyTypes": ["Ingress", "Egress"]}
+    assert ports_out(objects, server, database) == {5432}
+    assert ports_out(objects, migration, database) == {5432}
+    assert ports_out(objects, smoke_test, server) == {5000}
+    assert ports_out(objects, database, server) == set()
+    assert ports_out(objects, server, server) == set()
+
+
+def test_policies_know_the_containers_ports(folders: dict[str, Path]) -> None:
+    objects = build(folders["network-policy"])
+    for kind, name in (("Deployment", "mlflow"), ("StatefulSet", "postgres")):
+        pod = one(objects, kind, name)["spec"]["template"]
+        (port,) = pod["spec"]["containers"][0]["ports"]
+        open_ports = {
+            allowed["port"]
+            for spec in policies(objects).values()
+            if selects(spec["podSelector"], pod["metadata"]["labels"])
+            for rule in spec.get("ingress") or []
+            for allowed in rule["ports"]
+        }
+        assert open_ports == {port["containerPort"]}
+
+
+def test_names_can_be_looked_up(folders: dict[str, Path]) -> None:
+    objects = build(folders["network-policy"])
+    dns = policies(objects)["mlflow-dns"]
+    for name, pod in pods(objects):
+        wanted = not name.endswith("/postgres")  # which asks nobody
+        assert selects(dns["podSelector"], pod["metadata"]["labels"]) is wanted, name
