@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from ansible.plugins.action import ActionBase
@@ -18,6 +19,9 @@ _OPTIONS: dict[str, dict[str, t.Any]] = {
     "environment": {"type": "str", "required": True},
     "allow_development_credentials": {"type": "bool", "default": False},
 }
+
+# The top-level domain that nobody can own: the tree's way to say that an address has to be set.
+_PLACEHOLDER = re.compile(r"\.invalid(?=[:/]|$)")
 
 
 def problems_of(arguments: dict[str, t.Any]) -> list[str]:
@@ -33,8 +37,15 @@ def problems_of(arguments: dict[str, t.Any]) -> list[str]:
             "them in the overlay as overlays/production does, or set "
             "mlflow_allow_development_credentials for a rehearsal"
         )
-    if kustomization.find(objects, "Deployment", kustomization.SERVER) is None:
+    server = kustomization.find(objects, "Deployment", kustomization.SERVER)
+    if server is None:
         problems.append("mlflow_overlay: renders no Deployment mlflow; is it built on the base?")
+    found = budget.environment(objects, kustomization.container(server, kustomization.SERVER))
+    problems += [
+        f"mlflow_config.{name}: is not set, and the overlay has only a placeholder for it"
+        for name, value in found.items()
+        if _PLACEHOLDER.search(value)
+    ]
     outside = sorted(
         {
             f"{item['kind']} {item['metadata']['name']} in {item['metadata']['namespace']}"

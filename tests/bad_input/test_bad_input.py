@@ -52,6 +52,10 @@ VARIABLES: dict[str, tuple[dict[str, t.Any], list[str]]] = {
     "replicas-is-a-boolean": ({"mlflow_replicas": True}, ["mlflow_replicas: must be a whole"]),
     "replicas-is-a-list": ({"mlflow_replicas": [2]}, ["mlflow_replicas", "not a list"]),
     "replicas-is-a-fraction": ({"mlflow_replicas": 1.5}, ["mlflow_replicas: must be a whole"]),
+    "external-database-nowhere": (
+        {"mlflow_components": ["external-postgres"]},
+        ["mlflow_config.MLFLOW_BACKEND_STORE_URI: is not set"],
+    ),
     "config-is-a-list": ({"mlflow_config": ["A=1"]}, ["mlflow_config: must be a mapping"]),
     "config-name-is-none": (
         {"mlflow_config": {"MLFLOW-WORKERS": 1}},
