@@ -1,0 +1,41 @@
+"""docs/failures.md has one entry for each reason of the engine, and each says what to do."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from ansible_collections.mlops.mlflow.plugins.module_utils import _tolerances, _words
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/failures.md").read_text(encoding="utf-8")
+ENTRIES = {
+    text.split("\n", 1)[0].strip(): text for text in re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]
+}
+# A tolerance has no meaning for it: it is what is left when the time is up.
+REASONS = [*_tolerances.DEFAULTS, "timeout"]
+
+
+def test_an_entry_for_each_reason_and_no_other() -> None:
+    """In the order in which the modules document them."""
+    assert list(ENTRIES) == REASONS
+    assert set(REASONS) == set(_words._HINTS), "a reason without a hint, or the other way round"
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_an_entry_says_what_to_do(reason: str) -> None:
+    parts = re.findall(r"^\*\*(.+?)\.\*\*", ENTRIES[reason], re.MULTILINE)
+    assert parts == ["Means", "Find out more", "Fix"]
+
+
+@pytest.mark.parametrize("reason", [*_tolerances.DEFAULTS])
+def test_an_entry_names_the_tolerance(reason: str) -> None:
+    assert re.search(rf"\b{_tolerances.DEFAULTS[reason]:g} s\b", ENTRIES[reason])
+
+
+def test_links_within_the_page_lead_somewhere() -> None:
+    for anchor in re.findall(r"\]\(#([\w-]+)\)", PAGE):
+        assert anchor in ENTRIES
+    for path in re.findall(r"\]\((?!#|https?:)([^)]+)\)", PAGE):
+        assert (ROOT / "docs" / path).exists(), path
