@@ -185,6 +185,7 @@ def describe(objects: list[kustomization.Object], version: str) -> dict[str, t.A
         },
         "kinds": kustomization.kinds(objects),
         "secrets": kustomization.summary_of_secrets(objects),
+        "credential_keys": kustomization.credential_keys(objects),
         "secret_definitions": json.dumps(kustomization.secrets(objects)),
     }
 

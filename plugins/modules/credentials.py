@@ -39,7 +39,7 @@ options:
   keys:
     description:
       - The keys that must be there, and how a missing one is generated. V(password) and V(key) are
-        random text, V(fernet) is a Fernet key, V(username) is V(mlflow).
+        random text, V(fernet) is a Fernet key, V(username) is V(mlflow), V(admin) is V(admin).
     type: dict
     default:
       database-username: username
@@ -140,6 +140,9 @@ DEFAULT_KEYS = {
     "webhook-encryption-key": "fernet",
     "kek-passphrase": "key",
 }
+FIXED = {"username": b"mlflow", "admin": b"admin"}
+# MLflow reads these once, when it has no user yet: nothing runs with older ones.
+_READ_ONCE = {"admin-username", "admin-password"}
 _LABELS = {
     "app.kubernetes.io/name": "mlflow",
     "app.kubernetes.io/part-of": "mlflow",
@@ -153,8 +156,8 @@ Object = dict[str, t.Any]
 
 def generate(kind: str) -> bytes:
     """Return a new value of the kind."""
-    if kind == "username":
-        return b"mlflow"
+    if kind in FIXED:
+        return FIXED[kind]
     if kind == "fernet":
         return base64.urlsafe_b64encode(secrets.token_bytes(32))
     return secrets.token_urlsafe(32).encode()
@@ -307,7 +310,8 @@ class Credentials:
             return  # Whoever made it, its values are all there: leave it alone.
         # A rendered Secret that was lost comes back with the values everything runs with.
         lost = there is None and rendered is None
-        stale = lost or bool(decided.updated) or (there is not None and bool(decided.generated))
+        other = {*decided.updated, *(decided.generated if there is not None else ())}
+        stale = lost or bool(other - _READ_ONCE)
         mark = mark_of(there)
         if stale and not self._check_mode and self._workload_exists():
             mark = secrets.token_hex(4)

@@ -171,6 +171,10 @@ secrets:
   returned: success
   type: list
   elements: dict
+credential_keys:
+  description: Keys of the Secret C(mlflow-credentials) that the pods ask for, and how each is made.
+  returned: success
+  type: dict
 secret_definitions:
   description: The rendered Secrets as JSON text, for M(mlops.mlflow.credentials).
   returned: success

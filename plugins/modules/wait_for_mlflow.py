@@ -53,6 +53,12 @@ options:
   password:
     description: That user's password.
     type: str
+  credentials_secret:
+    description:
+      - The name of a Secret in O(namespace) with the user and the password, under
+        C(admin-username) and C(admin-password), instead of O(username) and O(password). They pass
+        through nothing but this module.
+    type: str
   ca_cert:
     description:
       - A file with the certificates of the authorities that vouch for O(url).
@@ -269,11 +275,16 @@ schema:
   sample: {"tracking": {"state": "at_head", "current": "dc11669786a5", "head": "dc11669786a5"}}
 """
 
+import base64
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlops.mlflow.plugins.module_utils._client import AUTH_ARG_SPEC
-from ansible_collections.mlops.mlflow.plugins.module_utils._engine import Engine
+from ansible_collections.mlops.mlflow.plugins.module_utils._client import (
+    AUTH_ARG_SPEC,
+    Api,
+    ApiError,
+)
+from ansible_collections.mlops.mlflow.plugins.module_utils._engine import Engine, api_message
 from ansible_collections.mlops.mlflow.plugins.module_utils._kinds import DEPLOYMENT, JOB
 from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow import MlflowCheck, Server
 from ansible_collections.mlops.mlflow.plugins.module_utils._progress import (
@@ -301,10 +312,35 @@ def argument_spec() -> dict[str, t.Any]:
         "url": {"type": "str"},
         "username": {"type": "str"},
         "password": {"type": "str", "no_log": True},
+        "credentials_secret": {"type": "str", "no_log": False},
         "ca_cert": {"type": "path"},
         "ssl_ca_cert": {"type": "path"},
         "schema": {"type": "str", "choices": ["at_head", "any"], "default": "at_head"},
     }
+
+
+def read_credentials(module: AnsibleModule, api: Api, params: dict[str, t.Any]) -> tuple[str, str]:
+    """Return MLflow's user and password, which so pass through nothing but this module."""
+    name, namespace = params["credentials_secret"], params["namespace"]
+    try:
+        secret = api.get(f"/api/v1/namespaces/{namespace}/secrets/{name}", "secrets")
+    except ApiError as error:
+        fail(module, f"credentials_secret: {api_message(error)}", **MlflowCheck.nothing())
+    found = []
+    for key in ("admin-username", "admin-password"):
+        try:
+            text = str((secret.get("data") or {})[key])
+            found.append(base64.b64decode(text, validate=True).decode())
+        except (KeyError, ValueError):
+            fail(
+                module,
+                f"credentials_secret: Secret {name} in namespace {namespace} has no usable key "
+                f"{key}.",
+                **MlflowCheck.nothing(),
+            )
+    # As if it had been given as an option: blanked out of whatever the module returns.
+    module.no_log_values.add(found[1])
+    return found[0], found[1]
 
 
 def main() -> None:
@@ -313,6 +349,7 @@ def main() -> None:
         argument_spec=argument_spec(),
         supports_check_mode=True,
         required_together=[("username", "password")],
+        mutually_exclusive=[("username", "credentials_secret")],
     )
     params = module.params
     nothing = MlflowCheck.nothing()
@@ -324,11 +361,15 @@ def main() -> None:
         {**params, "username": None, "password": None, "ca_cert": params["ssl_ca_cert"]},
         **nothing,
     )
+    username, password = params["username"] or "", params["password"] or ""
+    if params["credentials_secret"]:
+        username, password = read_credentials(module, api, params)
+        options = options._replace(secrets=(*options.secrets, password))
     server = Server(
         image=params["image"] or "",
         url=(params["url"] or "").rstrip("/"),
-        username=params["username"] or "",
-        password=params["password"] or "",
+        username=username,
+        password=password,
         ca_cert=params["ca_cert"] or "",
         schema=params["schema"],
     )

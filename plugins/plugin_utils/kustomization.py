@@ -27,6 +27,17 @@ COMPONENT_LABEL = "app.kubernetes.io/component"
 DEVELOPMENT_LABEL = "mlops.mlflow/development-only"
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 ALLOWED_HOSTS = "MLFLOW_SERVER_ALLOWED_HOSTS"
+CREDENTIALS = "mlflow-credentials"
+# How M(mlops.mlflow.credentials) makes a value of each key that is not there.
+CREDENTIAL_KEYS = {
+    "database-username": "username",
+    "database-password": "password",
+    "flask-secret-key": "key",
+    "webhook-encryption-key": "fernet",
+    "kek-passphrase": "key",
+    "admin-username": "admin",
+    "admin-password": "password",
+}
 SERVER = "mlflow"
 DATABASE = "postgres"
 
@@ -98,6 +109,26 @@ def container(workload: Object | None, name: str) -> Object:
     found = [item for item in pod.get("containers", []) if item.get("name") == name]
     every = found or pod.get("containers", [])
     return t.cast(Object, every[0]) if every else {}
+
+
+def credential_keys(objects: t.Iterable[Object]) -> dict[str, str]:
+    """Return the keys of the release's Secret that its pods ask for, and how each is made.
+
+    A key that is not known here is somebody's own, and nothing to make up.
+    """
+    asked: set[str] = set()
+    for item in objects:
+        pod = (item.get("spec") or {}).get("template", {}).get("spec") or {}
+        for each in [*(pod.get("initContainers") or []), *(pod.get("containers") or [])]:
+            for variable in each.get("env") or []:
+                reference = (variable.get("valueFrom") or {}).get("secretKeyRef") or {}
+                if reference.get("name") == CREDENTIALS:
+                    asked.add(str(reference.get("key")))
+        for volume in pod.get("volumes") or []:
+            secret = volume.get("secret") or {}
+            if secret.get("secretName") == CREDENTIALS:
+                asked |= {str(entry.get("key")) for entry in secret.get("items") or []}
+    return {key: kind for key, kind in CREDENTIAL_KEYS.items() if key in asked}
 
 
 def autoscaler(objects: t.Iterable[Object], name: str = SERVER) -> Object | None:

@@ -368,6 +368,7 @@ def _check_secrets(
         "mlflow_flask_secret_key": 16,
         "mlflow_kek_passphrase": 12,
         "mlflow_webhook_encryption_key": 0,
+        "mlflow_admin_password": 12,
     }
     refused = (
         settings.get("mlflow_environment") in ("staging", "production")

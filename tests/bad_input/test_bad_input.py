@@ -54,7 +54,7 @@ VARIABLES: dict[str, tuple[dict[str, t.Any], list[str]]] = {
     "replicas-is-a-fraction": ({"mlflow_replicas": 1.5}, ["mlflow_replicas: must be a whole"]),
     "external-database-nowhere": (
         {"mlflow_components": ["external-postgres"]},
-        ["mlflow_config.MLFLOW_BACKEND_STORE_URI: is not set"],
+        ["mlflow_config.PGHOST: is not set"],
     ),
     "config-is-a-list": ({"mlflow_config": ["A=1"]}, ["mlflow_config: must be a mapping"]),
     "config-name-is-none": (

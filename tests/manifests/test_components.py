@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 from pathlib import Path
 
 import pytest
@@ -35,10 +36,11 @@ S3 = ("s3-artifacts", "s3-credentials", "s3-ca")
 POLICIES = ("network-policy", "network-policy-external")
 # The smoke test comes first, as when the collection renders.
 COMBINATIONS = {
+    "auth": ("smoke-test", "auth"),
     "s3": ("smoke-test", *S3),
     "external-postgres": ("smoke-test", "external-postgres"),
     "network-policy": ("smoke-test", "network-policy"),
-    "everything": ("smoke-test", *S3, "external-postgres", *POLICIES),
+    "everything": ("smoke-test", *S3, "external-postgres", "auth", *POLICIES),
 }
 
 
@@ -118,8 +120,46 @@ def test_whoever_talks_to_an_external_database_verifies_it(
 
 def test_an_external_database_has_to_be_named(folders: dict[str, Path]) -> None:
     """No name that could be somebody's: the top-level domain is reserved for this."""
-    uri = config(build(folders["external-postgres"]))["MLFLOW_BACKEND_STORE_URI"]
-    assert uri.startswith("postgresql+psycopg2://set-mlflow-backend-store-uri.invalid/")
+    assert config(build(folders["external-postgres"]))["PGHOST"] == "set-pghost.invalid"
+
+
+@pytest.mark.parametrize("name", ["auth", "everything"])
+def test_with_auth_every_helper_knows_of_its_database(folders: dict[str, Path], name: str) -> None:
+    objects = build(folders[name])
+    path = Path(config(objects)["MLFLOW_AUTH_CONFIG_PATH"])
+    for where, container in all_containers(objects):
+        if container.get("envFrom"):
+            mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
+            assert str(path.parent) in mounts, where
+    (found,) = [o for o in objects if called(o) == "ConfigMap/mlflow-auth"]
+    settings = configparser.ConfigParser()
+    settings.read_string(found["data"][path.name])
+    # The very address of the tracking database: libpq's variables say where that is.
+    assert settings["mlflow"]["database_uri"] == config(objects)["MLFLOW_BACKEND_STORE_URI"]
+    assert "admin_password" not in settings["mlflow"]
+
+
+def test_with_auth_the_server_asks_and_the_smoke_test_knows_the_password(
+    folders: dict[str, Path],
+) -> None:
+    found = dict(all_containers(build(folders["auth"])))
+    server = found["Deployment/mlflow/mlflow"]
+    assert server["args"][-2:] == ["--app-name", "basic-auth"]
+    asking = {
+        where: {
+            variable["name"]
+            for variable in container.get("env", [])
+            if "admin-" in str(variable.get("valueFrom"))
+        }
+        for where, container in found.items()
+    }
+    assert {where: names for where, names in asking.items() if names} == {
+        "Deployment/mlflow/mlflow": {"MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_AUTH_ADMIN_PASSWORD"},
+        "Job/mlflow-smoke-test/smoke-test": {
+            "MLFLOW_TRACKING_USERNAME",
+            "MLFLOW_TRACKING_PASSWORD",
+        },
+    }
 
 
 def policies(objects: tuple[Object, ...]) -> dict[str, Object]:

@@ -35,6 +35,8 @@ KEYS = {
     "flask-secret-key",
     "webhook-encryption-key",
     "kek-passphrase",
+    "admin-username",
+    "admin-password",
 }
 
 
@@ -176,7 +178,7 @@ def test_development_credentials_stay_out(name: str) -> None:
     assert not [o for o in objects if o["kind"] == "Secret"]
     text = yaml.safe_dump_all(objects)
     base = one(build(TREE / "base"), "Secret", "mlflow-credentials")
-    for key in KEYS - {"database-username"}:
+    for key in KEYS - {"database-username", "admin-username"}:
         encoded = base["data"][key]
         assert encoded not in text
         assert base64.b64decode(encoded).decode() not in text

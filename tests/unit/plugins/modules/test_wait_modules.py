@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import json
 import types
@@ -200,3 +201,69 @@ def test_tolerances_are_documented() -> None:
     for reason, seconds in DEFAULTS.items():
         assert f"V({reason})" in text
         assert f"({seconds:g}" in text
+
+
+SECRET = "/api/v1/namespaces/ns/secrets/mlflow-credentials"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "says"),
+    [
+        (404, None, "credentials_secret:"),
+        (200, {"data": {"admin-username": "YWRtaW4="}}, "has no usable key admin-password"),
+        (
+            200,
+            {"data": {"admin-username": "YWRtaW4=", "admin-password": "%%%"}},
+            "has no usable key admin-password",
+        ),
+    ],
+)
+def test_credentials_that_are_not_there(
+    status: int,
+    body: t.Any,
+    says: str,
+    server: FakeApi,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Told at once, with the key."""
+    server.next_answer("list", SECRET, status, body)
+    result = run(wait_for_mlflow, capsys, namespace="ns", credentials_secret="mlflow-credentials")
+    assert says in result["msg"]
+    assert documented(wait_for_mlflow) <= set(result)
+
+
+def test_credentials_from_a_secret_are_in_no_result(
+    server: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever a pod says of itself, the password is not repeated."""
+    password = "correct-horse-battery"
+    encoded = base64.b64encode(password.encode()).decode()
+    server.next_answer(
+        "list", SECRET, 200, {"data": {"admin-username": "YWRtaW4=", "admin-password": encoded}}
+    )
+    deployment = "/apis/apps/v1/namespaces/ns/deployments"
+    metadata = {"name": "mlflow", "namespace": "ns", "generation": 1, "uid": "u"}
+    condition = {
+        "type": "Progressing",
+        "status": "False",
+        "reason": "ProgressDeadlineExceeded",
+        "message": f"cannot log in with {password}",
+    }
+    server.put(
+        deployment,
+        {
+            "metadata": metadata,
+            "spec": {"replicas": 1, "selector": {"matchLabels": {"a": "b"}}},
+            "status": {"observedGeneration": 1, "conditions": [condition]},
+        },
+    )
+    result = run(
+        wait_for_mlflow,
+        capsys,
+        namespace="ns",
+        credentials_secret="mlflow-credentials",
+        timeout=5,
+    )
+    assert result["failure"]["reason"] == "progress_deadline"
+    assert "cannot log in" in json.dumps(result)
+    assert password not in json.dumps(result)
