@@ -27,7 +27,8 @@ REASONS = {
 MIGRATABLE = frozenset({"schema_behind", "schema_partial"})
 
 _WORDS = {
-    "denied": "Postgres refuses the user or its password",
+    # Not "… password: …", which would be taken for a secret and masked with what follows.
+    "denied": "Postgres refuses the user or the password given",
     "unreachable": "Postgres does not answer",
     "unknown": "its revision is not known to this image",
     "ahead": "it was migrated by a newer MLflow",

@@ -231,14 +231,15 @@ def _deployment(item: Object, state: State, clock: Clock, rules: Rules) -> Verdi
         problems.append(_refused(item, str(refused.get("message") or refused.get("reason"))))
     deadline = condition(item, "Progressing", "False")
     if deadline and deadline.get("reason") == "ProgressDeadlineExceeded":
-        problems.append(_deadline(item, str(deadline.get("message") or ""), problems))
+        doing = _progress("", pods, state).removeprefix(" · ")
+        problems.append(_deadline(item, str(deadline.get("message") or ""), problems, doing))
     counts = f"{min(available, updated)} of {want} available"
     if updated >= want and total > updated:
         counts += f", {total - updated} of an older revision still running"
     return Verdict(PROGRESSING, _progress(counts, pods, state), tuple(problems))
 
 
-def _deadline(item: Object, text: str, others: list[Problem]) -> Problem:
+def _deadline(item: Object, text: str, others: list[Problem], doing: str) -> Problem:
     """Report that the controller gave up, with what is known of why."""
     cause = others[0] if others else None
     message = text or "the rollout made no progress within its deadline"
@@ -251,7 +252,7 @@ def _deadline(item: Object, text: str, others: list[Problem]) -> Problem:
             pod=cause.pod,
             previous=cause.previous,
         )
-    return _problem(item, "progress_deadline", message)
+    return _problem(item, "progress_deadline", f"{message}; {doing}" if doing else message)
 
 
 def _refused(item: Object, message: str) -> Problem:
@@ -930,8 +931,17 @@ def activity(pod: Object, state: State) -> str:
             latest = [event.get("reason") for event in state.events(pod)][-1:]
             return "pulling image" if latest == ["Pulling"] else "creating containers"
         elif "running" in now and not status.get("ready"):
-            return f"{name} started, not ready"
+            return f"{name} started, not ready{_failing_probe(pod, name, state)}"
     return "ready" if condition(pod, "Ready", "True") else "starting"
+
+
+def _failing_probe(pod: Object, container: str, state: State) -> str:
+    """Return what the kubelet says of a container's probes, in brackets, or nothing."""
+    for event in reversed(state.events(pod)):
+        path = str((event.get("involvedObject") or {}).get("fieldPath") or "")
+        if event.get("reason") == "Unhealthy" and f"{{{container}}}" in path:
+            return f" ({one_line(str(event.get('message') or ''))[:200].rstrip(' :')})"
+    return ""
 
 
 def _progress(counts: str, pods: list[Object], state: State) -> str:

@@ -27,7 +27,11 @@ _TELLING = (
         re.IGNORECASE,
     ),
 )
-_NOISE = re.compile(r"^\s*(?:at |File \"|\^+$|~+|\.\.\.|During handling|The above exception)")
+# The last one is the kubelet's, in place of a log.
+_NOISE = re.compile(
+    r"^\s*(?:at |File \"|\^+$|~+|\.\.\.|During handling|The above exception"
+    r"|unable to retrieve container logs)"
+)
 
 
 def telling_line(lines: t.Sequence[str]) -> str:
@@ -133,12 +137,13 @@ def _volume(problem: Problem) -> str:
     text = problem.message.lower()
     if "storage class" in text or "storageclass" in text:
         return "Name a storage class that exists, or mark one as default: kubectl get storageclass"
-    if "secret" in text and "not found" in text:
-        return f"Create the Secret that the volume needs: kubectl -n {problem.namespace} get secret"
-    if "configmap" in text and "not found" in text:
+    missing = re.search(r"(secret|configmap) \"([^\"]+)\" not found", text)
+    if missing:
+        kind = "Secret" if missing[1] == "secret" else "ConfigMap"
+        what = "secret generic" if missing[1] == "secret" else "configmap"
         return (
-            f"Create the ConfigMap that the volume needs: kubectl -n {problem.namespace} "
-            "get configmap"
+            f"Create the {kind} that the volume shows: kubectl -n {problem.namespace} create "
+            f"{what} {missing[2]} --from-file=KEY=FILE"
         )
     if problem.kind == "PersistentVolumeClaim":
         return f"See why the claim is not bound: {_describe(problem)}"
