@@ -70,10 +70,22 @@ _SYSTEM_NAMESPACES = ("kube-system", "kube-public", "kube-node-lease")
 def suggestion(name: str, known: t.Iterable[str]) -> str:
     """Return C(; did you mean X?) when one of the known names is close, else nothing."""
     names = list(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6) or [
-        candidate for candidate in names if len(name) >= 3 and candidate.startswith(name)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    # And a second one that is about as close: what is nearest by its letters need not be meant.
+    close += [
+        other
+        for other in difflib.get_close_matches(name, names, n=2, cutoff=0.8)[1:]
+        if _likeness(name, close[0]) - _likeness(name, other) < 0.05
     ]
-    return f"; did you mean {close[0]}?" if close else ""
+    close = (
+        close
+        or [candidate for candidate in names if len(name) >= 3 and candidate.startswith(name)][:1]
+    )
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def _likeness(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, other, one).ratio()
 
 
 def image_parts(reference: str) -> dict[str, str] | None:
