@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -134,6 +135,9 @@ def _find_kind(
 
 def finish(module: AnsibleModule, result: dict[str, t.Any]) -> t.NoReturn:
     """End the module with a result: a failure unless all is ready, but never in check mode."""
+    # Python would search all that the client's libraries made for cycles, and whoever waits for
+    # this process would wait a tenth of a second longer.
+    gc.freeze()
     if result["ready"] or module.check_mode:
         module.exit_json(changed=False, **result)
     module.fail_json(**result)
