@@ -32,6 +32,7 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._state import (
     Object,
     State,
     condition,
+    container_statuses,
     wall_seconds,
 )
 from ansible_collections.mlops.mlflow.plugins.module_utils._tolerances import Problem, Tracker
@@ -124,6 +125,10 @@ class Finding(t.NamedTuple):
     problem: Problem | None = None
     # For how many seconds the problem lasts, as far as the API tells.
     seconds: float | None = None
+    # The pod and container whose log may tell more.
+    pod: str = ""
+    container: str = ""
+    previous: bool = False
 
     def as_dict(self, log: str) -> dict[str, t.Any]:
         """Return it as the module's documentation describes."""
@@ -137,10 +142,10 @@ class Finding(t.NamedTuple):
             "status": self.status,
             "message": redact(self.message),
             "reason": problem.reason if problem else None,
-            "container": (problem.container or None) if problem else None,
+            "container": self.container or None,
             "seconds": _whole(self.seconds),
             "log": redact(log) or None,
-            "hint": advice(problem, self.found, log) if problem else None,
+            "hint": advice(problem, self.found, log) or None,
         }
 
 
@@ -170,6 +175,13 @@ def examine(
 
 def _examine(found: Found, state: State, clock: Clock, tracker: Tracker, rules: Rules) -> Finding:
     verdict = judge(found.target, state, clock, rules)
+    finding = _judged(found, verdict, state, clock, tracker)
+    return finding if finding.status == READY else _with_log(finding, state)
+
+
+def _judged(
+    found: Found, verdict: Verdict, state: State, clock: Clock, tracker: Tracker
+) -> Finding:
     if verdict.status == READY and found.role in (SERVER, DATABASE) and _is_scaled_down(found):
         return Finding(found, FAILED, "is scaled to 0: nothing runs", _scaled_down(found))
     return _weigh(found, verdict, state, clock, tracker)
@@ -193,12 +205,26 @@ def _weigh(found: Found, verdict: Verdict, state: State, clock: Clock, tracker: 
     return Finding(found, PROGRESSING, words, problem, old)
 
 
+def _with_log(finding: Finding, state: State) -> Finding:
+    """Add whose log may tell more: the failed container's, or the one that is slow to get ready."""
+    problem = finding.problem
+    if problem and problem.pod and problem.container:
+        return finding._replace(
+            pod=problem.pod, container=problem.container, previous=problem.previous
+        )
+    for pod in current_pods(finding.found.target, state):
+        for status in container_statuses(pod):
+            if "running" in (status.get("state") or {}) and not status.get("ready"):
+                return finding._replace(pod=pod["metadata"]["name"], container=status["name"])
+    return finding
+
+
 def weigh(finding: Finding, problems: t.Sequence[Problem], state: State, clock: Clock) -> Finding:
     """Return a finding with what a check beyond the objects found out."""
     if not problems:
         return finding
     verdict = Verdict(PROGRESSING, problems[0].message, tuple(problems))
-    return _weigh(finding.found, verdict, state, clock, Tracker())
+    return _with_log(_weigh(finding.found, verdict, state, clock, Tracker()), state)
 
 
 def age(problem: Problem, state: State, clock: Clock) -> float:
@@ -256,16 +282,18 @@ def _still_served(found: Found, state: State) -> str:
 # --- Words --------------------------------------------------------------------------------------
 
 
-def advice(problem: Problem, found: Found, log: str) -> str:
-    """Return one line that says what to do about a problem."""
-    namespace = problem.namespace
+def advice(problem: Problem | None, found: Found, log: str) -> str:
+    """Return one line that says what to do about a problem, or about what a log says."""
+    namespace = found.target.namespace
+    said = next((words for pattern, words in _SAID if re.search(pattern, log, re.IGNORECASE)), "")
+    said = said.format(namespace=namespace)
+    if problem is None:
+        return said
     if _is_scaled_down(found):
         workload = f"{found.target.kind.kind.lower()}/{found.target.name}"
         return f"Start it: kubectl -n {namespace} scale {workload} --replicas=1"
-    if problem.reason in ("crash_loop", "job_failed"):
-        for pattern, words in _SAID:
-            if re.search(pattern, log, re.IGNORECASE):
-                return f"{words.format(namespace=namespace)}. {_words.hint(problem)}"
+    if said and problem.reason in ("crash_loop", "job_failed", "progress_deadline"):
+        return f"{said}. {_words.hint(problem)}"
     if problem.reason in _FOREIGN and found.deployed_by != "mlops.mlflow":
         return _FOREIGN[problem.reason].format(namespace=namespace)
     return _words.hint(problem)

@@ -252,7 +252,9 @@ def _deadline(item: Object, text: str, others: list[Problem], doing: str) -> Pro
             pod=cause.pod,
             previous=cause.previous,
         )
-    return _problem(item, "progress_deadline", f"{message}; {doing}" if doing else message)
+    if doing:
+        message = f"{message.rstrip('.')}; {doing}"
+    return _problem(item, "progress_deadline", message)
 
 
 def _refused(item: Object, message: str) -> Problem:

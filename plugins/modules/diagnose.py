@@ -344,7 +344,8 @@ class Diagnosis:
         if not problems:
             version = f", MLflow {told['version']}" if told.get("version") else ""
             answers = "" if result.problems else ", answers from the database"
-            return finding._replace(message=f"{finding.message}{version}{answers}")
+            schema = ", schema at head" if result.facts.get("schema") else ""
+            return finding._replace(message=f"{finding.message}{version}{answers}{schema}")
         return _diagnosis.weigh(finding, problems, self._state, self._clock)
 
     def _seen(self, finding: Finding, pods: list[Object]) -> dict[t.Any, t.Any]:
@@ -372,16 +373,15 @@ class Diagnosis:
     # --- Logs ------------------------------------------------------------------------------------
 
     def _explain(self, finding: Finding) -> str:
-        """Return the line of the failed container's log that says most."""
-        problem = finding.problem
-        if problem is None or not problem.pod or not problem.container:
+        """Return the line of the log that says most of a container that failed or is slow."""
+        if not finding.pod or not finding.container:
             return ""
-        for previous in (problem.previous, not problem.previous):
+        for previous in (finding.previous, not finding.previous):
             try:
                 lines = self._api.logs(
-                    problem.namespace,
-                    problem.pod,
-                    problem.container,
+                    self._namespace,
+                    finding.pod,
+                    finding.container,
                     self._params["log_lines"],
                     previous,
                 )

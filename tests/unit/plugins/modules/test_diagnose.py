@@ -111,6 +111,18 @@ def test_no_secret_is_told(server: FakeApi, run: t.Callable[..., Object]) -> Non
     assert "hunter22" not in json.dumps(run())
 
 
+def test_one_that_is_slow_to_get_ready(server: FakeApi, run: t.Callable[..., Object]) -> None:
+    """MLflow tries for minutes to reach its database: the log tells, before it ends."""
+    starting: Object = {"state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}
+    deploy(server, "community_chart", {"Deployment/tracking-mlflow": starting})
+    server.logs["tracking-mlflow-0"] = 'FATAL:  password authentication failed for user "u"\n'
+    entry = one(run(), "tracking-mlflow")
+    assert (entry["status"], entry["reason"]) == ("progressing", None)
+    assert entry["container"] == "mlflow"
+    assert "password authentication" in entry["log"]
+    assert "the user and password that the database has" in entry["hint"]
+
+
 def waits_for_secret() -> Object:
     text = 'secret "gone" not found'
     return {"state": {"waiting": {"reason": "CreateContainerConfigError", "message": text}}}

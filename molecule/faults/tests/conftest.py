@@ -1,0 +1,150 @@
+"""Makes all faults, several at a time, and prints how long each took to be known."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import time
+from collections.abc import Iterator
+
+import pytest
+from ansible_collections.mlops.mlflow.molecule import conftest as shared
+from ansible_collections.mlops.mlflow.molecule.faults.tests import workloads
+from ansible_collections.mlops.mlflow.molecule.faults.tests.faults import (
+    FAULTS,
+    MLFLOWS,
+    POSTGRES_GONE,
+    SIMPLE,
+)
+from ansible_collections.mlops.mlflow.molecule.faults.tests.observer import Observer
+from ansible_collections.mlops.mlflow.molecule.faults.tests.running import (
+    CAP,
+    Fault,
+    Outcome,
+    Runner,
+    table,
+)
+
+# How many faults are waited for at the same time; most only wait.
+AT_ONCE = 12
+LABEL = "--selector=mlops.mlflow/test=faults"
+REPORT = pytest.StashKey[list[str]]()
+
+# What makes each database what its fault says, from a copy of one at head.
+DATABASES = {
+    "ahead": "UPDATE alembic_version SET version_num = 'ffffffffffff';"
+    " ALTER TABLE experiments ADD COLUMN from_the_future integer",
+    "unknown": "UPDATE alembic_version SET version_num = 'ffffffffffff'",
+    "partial": "DROP TABLE alembic_version",
+    # The head of MLflow 3.16.1.
+    "behind": "UPDATE alembic_version SET version_num = 'b7e2c1a4d9f3'",
+}
+
+
+@pytest.fixture(scope="session")
+def runner() -> Iterator[Runner]:
+    runner = Runner(shared.KUBECONFIG, shared.ENVIRONMENT)
+    clean(runner)
+    yield runner
+    clean(runner)
+
+
+def clean(runner: Runner) -> None:
+    """Remove what this run, or one that was killed, has made."""
+    runner.kubectl("delete", "validatingwebhookconfigurations", LABEL)
+    runner.kubectl("delete", "namespaces", LABEL, "--timeout=180s")
+
+
+@pytest.fixture(scope="session")
+def observer(runner: Runner) -> Iterator[Observer]:
+    observer = Observer(str(runner.kubeconfig))
+    yield observer
+    observer.stop()
+
+
+@pytest.fixture(scope="session")
+def mlflow(runner: Runner) -> dict[str, object]:
+    """A healthy MLflow with its Postgres, and databases in it that are none."""
+    runner.make_namespace(workloads.SHARED, {})
+    runner.apply(workloads.SHARED, workloads.base())
+    space = f"--namespace={workloads.SHARED}"
+    runner.kubectl("rollout", "status", space, "deployment/mlflow", "--timeout=240s")
+    waited = runner.run_module("wait_for_mlflow", namespace=workloads.SHARED, timeout=60)
+    assert waited["ready"], waited["msg"]
+    lines = ["set -e"]
+    for name, statement in DATABASES.items():
+        lines.append(f"createdb -U mlflow {name}")
+        lines.append(f"pg_dump -U mlflow mlflow | psql -q -U mlflow -d {name} >/dev/null")
+        lines.append(f'psql -q -U mlflow -d {name} -c "{statement}"')
+    script = "\n".join(lines)
+    runner.kubectl("exec", space, "postgres-0", "--container=postgres", "--", "bash", "-c", script)
+    return waited
+
+
+@pytest.fixture(scope="session")
+def foreign(runner: Runner) -> str:
+    """A namespace with a broken MLflow that a chart deployed."""
+    runner.make_namespace("faults-foreign", {})
+    runner.apply("faults-foreign", workloads.foreign_server())
+    return "faults-foreign"
+
+
+@pytest.fixture(scope="session")
+def outcomes(
+    runner: Runner, observer: Observer, request: pytest.FixtureRequest
+) -> dict[str, Outcome]:
+    """What was said about each fault."""
+    runner.make_namespace("faults-registry", {})
+    runner.apply("faults-registry", [workloads.registry()])
+    found: dict[str, Outcome] = {}
+    failures: list[str] = []
+
+    def run(fault: Fault) -> None:
+        try:
+            found[fault.name] = runner.run(fault, observer)
+        except Exception as error:  # reported by the fault's own test
+            failures.append(f"{fault.name}: {error!r}")
+
+    runner.kubectl(
+        "rollout", "status", "--namespace=faults-registry", "deployment/app", "--timeout=60s"
+    )
+    began = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        running = [pool.submit(run, fault) for fault in SIMPLE]
+        try:
+            request.getfixturevalue("mlflow")
+        except Exception as error:  # the others are worth knowing all the same
+            failures.append(f"there is no MLflow: {error!r}")
+        else:
+            # It takes its time to give up: looked at when all else is known.
+            request.getfixturevalue("foreign")
+            running += [pool.submit(run, fault) for fault in MLFLOWS]
+        concurrent.futures.wait(running)
+    if not failures:
+        took_away(runner)
+        run(POSTGRES_GONE)
+    # The last comparisons may still run.
+    time.sleep(0 if all(one.kubectl for one in found.values()) else CAP)
+    order = [found[fault.name] for fault in FAULTS if fault.name in found]
+    lines = [*table(order), "", f"all faults in {time.monotonic() - began:.0f} s"]
+    lines += ["", "what a user reads:"]
+    lines += [f"  {one.fault.name}: {one.result['msg']}" for one in order]
+    request.config.stash[REPORT] = [*lines, *failures]
+    return found
+
+
+def took_away(runner: Runner) -> None:
+    """Take Postgres from the healthy MLflow."""
+    space = f"--namespace={workloads.SHARED}"
+    runner.kubectl("scale", space, "statefulset/postgres", "--replicas=0")
+    runner.kubectl("wait", space, "--for=delete", "pod/postgres-0", "--timeout=60s")
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print the table where a reader of the run finds it: at its end."""
+    lines = config.stash.get(REPORT, [])
+    if lines:
+        terminalreporter.section("faults")
+        for line in lines:
+            terminalreporter.write_line(line)
