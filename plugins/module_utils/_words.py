@@ -27,10 +27,10 @@ _TELLING = (
         re.IGNORECASE,
     ),
 )
-# The last one is the kubelet's, in place of a log.
+# The last two are the kubelet's, in place of a log, and SQLAlchemy's, after each error.
 _NOISE = re.compile(
     r"^\s*(?:at |File \"|\^+$|~+|\.\.\.|During handling|The above exception"
-    r"|unable to retrieve container logs)"
+    r"|unable to retrieve container logs|\(Background on this error)"
 )
 
 

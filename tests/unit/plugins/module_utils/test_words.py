@@ -71,6 +71,11 @@ def test_given_secrets() -> None:
         ),
         (["error: first", "all good"], "error: first"),
         (["FATAL: the database", "ERROR: more"], "FATAL: the database"),
+        (
+            ["failed: Connection refused", "(Background on this error at: x)"],
+            "failed: Connection refused",
+        ),
+        (["unable to retrieve container logs for containerd://0a"], ""),
     ],
 )
 def test_telling_line(lines: list[str], expected: str) -> None:
