@@ -3,7 +3,7 @@
 SHELL := bash
 ENV = eval "$$(scripts/env)" &&
 
-.PHONY: help setup up down env lint test test-unit lock
+.PHONY: help setup up down env lint test test-unit bench lock
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
@@ -28,6 +28,9 @@ test: setup ## Everything, on a cluster of its own that is removed afterwards
 
 test-unit: setup ## The unit tests
 	@.venv/bin/python scripts/test.py --only unit
+
+bench: setup ## Measure beside kubectl, helm and kubernetes.core, on the cluster of make up
+	@$(ENV) ansible-playbook benchmarks/prepare.yml && python -m benchmarks.bench $(BENCH)
 
 lock: setup ## Lock the Python requirements again
 	@scripts/lock

@@ -31,6 +31,7 @@ NOTES = CACHE / "molecule" / CLUSTER
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PYTHON = [
     f"{COLLECTION}/plugins",
+    "benchmarks",
     "kustomize/base/schema.py",
     "kustomize/components/smoke-test/smoke_test.py",
     "molecule",
