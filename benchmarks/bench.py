@@ -493,7 +493,8 @@ class Forward(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.0"
 
     def do_GET(self) -> None:
-        self.server.count += 1
+        # What ours reads once, when the wait has failed, is not the wait.
+        self.server.count += "/log?" not in self.path
         connection = http.client.HTTPConnection("127.0.0.1", self.server.upstream, timeout=600)
         headers = {name: value for name, value in self.headers.items() if name != "Host"}
         length = int(self.headers.get("Content-Length") or 0)
@@ -519,7 +520,7 @@ class Forward(http.server.BaseHTTPRequestHandler):
 
 def request_count(quick: bool) -> list[Row]:
     """How often is the API server asked in a long wait?"""
-    seconds = 60 if quick else 300
+    seconds = 50 if quick else 300
     never: Object = {"readinessProbe": {"exec": {"command": ["false"]}, "periodSeconds": 5}}
     proxy = subprocess.Popen(
         ["kubectl", "proxy", "--port=0"], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
@@ -562,7 +563,7 @@ def request_count(quick: bool) -> list[Row]:
     finally:
         proxy.kill()
         proxy.wait()
-    kinds = 4  # Deployment, ReplicaSet, Pod, Event
+    kinds = 5
     return [
         Row(
             f"API requests in a wait of {seconds} s",
@@ -570,9 +571,10 @@ def request_count(quick: bool) -> list[Row]:
             "≤ 2 per kind",
             (float(mine.count),),
             (float(theirs.count),),
-            mine.count <= 2 * kinds + 1,
+            mine.count <= 2 * kinds,
             "requests",
-            f"{kinds} kinds are watched (Deployment, ReplicaSet, Pod, Event); counted by a proxy.",
+            f"{kinds} kinds are watched (Deployment, ReplicaSet, Pod, PersistentVolumeClaim, Event). "
+            "Counted by a proxy; the logs that the report of the failure ends with are not.",
         )
     ]
 
