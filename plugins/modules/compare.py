@@ -43,8 +43,10 @@ attributes:
     description: Reads only, so it does the same in check mode.
     support: full
   diff_mode:
-    description: The task that applies an object shows its difference.
-    support: none
+    description:
+      - Returns RV(differences), for a task to show. Ansible itself shows a difference only with a
+        task that changes something.
+    support: full
   platform:
     description: Needs Python and a network; nothing of the operating system.
     platforms: posix
@@ -76,6 +78,13 @@ changes:
   returned: success
   type: dict
   sample: {server: [update Deployment/mlflow]}
+differences:
+  description:
+    - In diff mode, what would change in each object, as the text of a unified difference. A Secret
+      is named, and nothing of what it holds is shown.
+  returned: success
+  type: list
+  elements: str
 settled:
   description: By stage, whether nothing would change and nothing is left to wait for.
   returned: success
@@ -119,6 +128,7 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._cluster import (
 from ansible_collections.mlops.mlflow.plugins.module_utils._ownership import (
     FIELD_MANAGER,
     Object,
+    difference,
     identity,
     is_kubectls,
     is_ours,
@@ -161,11 +171,13 @@ def _definition(item: Object) -> Object:
 class Comparison:
     """What differs between a release and the cluster."""
 
-    def __init__(self, cluster: Cluster, namespace: str, manager: str) -> None:
+    def __init__(self, cluster: Cluster, namespace: str, manager: str, show: bool = False) -> None:
+        self._show = show
         self._cluster = cluster
         self._namespace = namespace
         self._manager = manager
         self.changes: dict[str, list[str]] = {}
+        self.differences: list[str] = []
         self.settled: dict[str, bool] = {}
         self.take_over: list[str] = []
         self.failed_jobs: list[Object] = []
@@ -189,17 +201,24 @@ class Comparison:
         self.problems.append(f"{_name(item)} cannot be applied: {answer.message}")
         return None
 
+    def _create(self, stage: str, item: Object) -> None:
+        self.changes[stage].append(f"create {_name(item)}")
+        self._note(None, item)
+
+    def _note(self, there: Object | None, then: Object) -> None:
+        if self._show:
+            self.differences.append(difference(there, then))
+
     def _look_at(self, stage: str, item: Object) -> bool:
         """Note what applying one object would change; whether it is settled."""
         path = self._cluster.path_of(item, self._namespace)
         if not self.namespace_exists:
-            self.changes[stage].append(f"create {_name(item)}")
+            self._create(stage, item)
             return False
         answer = self._cluster.request("GET", path)
         if answer.status == 404:
-            self.changes[stage].append(f"create {_name(item)}")
             # A dry run tells what admission thinks of it.
-            self._dry_run(item, path)
+            self._create(stage, self._dry_run(item, path) or item)
             return False
         if answer.status != 200:
             raise ClusterError(f"{_name(item)} cannot be read: {answer.message}")
@@ -207,7 +226,7 @@ class Comparison:
         self.existing.append(_name(item))
         if job_failed(there):
             self.failed_jobs.append(_definition(item))
-            self.changes[stage].append(f"create {_name(item)}")
+            self._create(stage, item)
             return False
         adopted = is_kubectls(there)
         if adopted:
@@ -215,6 +234,7 @@ class Comparison:
         then = self._dry_run(item, path)
         if adopted or then is None or not is_ours(there, self._manager) or not same(there, then):
             self.changes[stage].append(f"update {_name(item)}")
+            self._note(there, then or item)
             return False
         return is_settled(there)
 
@@ -255,9 +275,9 @@ class Comparison:
         return found
 
 
-def compare(cluster: Cluster, params: dict[str, t.Any]) -> dict[str, t.Any]:
-    """Compare the whole release."""
-    comparison = Comparison(cluster, params["namespace"], params["field_manager"])
+def compare(cluster: Cluster, params: dict[str, t.Any], show: bool = False) -> dict[str, t.Any]:
+    """Compare the whole release; show what differs if asked."""
+    comparison = Comparison(cluster, params["namespace"], params["field_manager"], show)
     for stage, items in params["stages"].items():
         comparison.stage(stage, items)
     if comparison.problems:
@@ -266,6 +286,7 @@ def compare(cluster: Cluster, params: dict[str, t.Any]) -> dict[str, t.Any]:
     return {
         "changed": False,
         "changes": comparison.changes,
+        "differences": comparison.differences,
         "settled": comparison.settled,
         "namespace_exists": comparison.namespace_exists,
         "take_over": comparison.take_over,
@@ -286,7 +307,7 @@ def main() -> None:
     )
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     try:
-        result = compare(Cluster(module), module.params)
+        result = compare(Cluster(module), module.params, module._diff)
     except ClusterError as error:
         module.fail_json(msg=f"{error}. Nothing was written.")
     else:
