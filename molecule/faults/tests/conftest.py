@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from ansible_collections.mlops.mlflow.molecule import conftest as shared
@@ -26,8 +27,10 @@ from ansible_collections.mlops.mlflow.molecule.faults.tests.running import (
 
 # How many faults are waited for at the same time; most only wait.
 AT_ONCE = 12
+SLOW = 1.0
 LABEL = "--selector=mlops.mlflow/test=faults"
 REPORT = pytest.StashKey[list[str]]()
+DIAGNOSES = pytest.StashKey[dict[str, dict[str, Any]]]()
 
 # What makes each database what its fault says, from a copy of one at head.
 DATABASES = {
@@ -120,6 +123,11 @@ def outcomes(
             running += [pool.submit(run, fault) for fault in MLFLOWS]
         concurrent.futures.wait(running)
     if not failures:
+        # While each database is what its fault says.
+        places = [*(fault.place for fault in MLFLOWS), request.getfixturevalue("foreign")]
+        request.config.stash[DIAGNOSES] = {
+            place: runner.run_module("diagnose", namespace=place) for place in places
+        }
         took_away(runner)
         run(POSTGRES_GONE)
     # The last comparisons may still run.
@@ -128,8 +136,24 @@ def outcomes(
     lines = [*table(order), "", f"all faults in {time.monotonic() - began:.0f} s"]
     lines += ["", "what a user reads:"]
     lines += [f"  {one.fault.name}: {one.result['msg']}" for one in order]
+    # Close to what is promised: a reader will want to know how it came to that.
+    for one in order:
+        if one.late > SLOW:
+            lines += ["", f"{one.fault.name}, as it happened:", *one.story]
+            lines += [
+                f"{entry['at']:5.2f} s  {entry['event'][:90]}" for entry in one.result["timeline"]
+            ]
     request.config.stash[REPORT] = [*lines, *failures]
     return found
+
+
+@pytest.fixture(scope="session")
+def diagnoses(
+    outcomes: dict[str, Outcome], request: pytest.FixtureRequest
+) -> dict[str, dict[str, Any]]:
+    """What diagnose said about each broken MLflow, by namespace."""
+    assert outcomes
+    return request.config.stash[DIAGNOSES]
 
 
 def took_away(runner: Runner) -> None:

@@ -23,6 +23,8 @@ ROOT = Path(__file__).parents[3]
 MODULES = "ansible_collections.mlops.mlflow.plugins.modules"
 # How long kubectl may sit there, in seconds.
 CAP = 30
+# How long before the fault is made the wait is started (s).
+HEAD_START = 1.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +149,8 @@ class Runner:
         if fault.module == "wait_for_rollout":
             arguments.setdefault("resources", [{"kind": "Deployment", "name": "app"}])
         waiting = self.start(fault.module, namespace=place, **arguments)
+        # It is to see what happens from the beginning.
+        time.sleep(HEAD_START)
         self.apply(place, fault.objects() if callable(fault.objects) else fault.objects)
         outcome = Outcome(fault, {}, float("inf"), float("inf"))
         if fault.kubectl:
@@ -154,9 +158,14 @@ class Runner:
         result, ended = self.end(waiting)
         outcome.result = result
         outcome.took = result["elapsed"]
-        began = ended - result["elapsed"]
+        # Before the API server's first answer, nothing can be known.
+        began = (
+            ended
+            - result["elapsed"]
+            + min((entry["at"] for entry in result["timeline"]), default=0.0)
+        )
         if fault.signals is None:
-            due = began + _told(result, fault.reason) + fault.tolerance
+            due = ended - result["elapsed"] + _told(result, fault.reason) + fault.tolerance
         else:
             # The watches of the observer may be a moment behind.
             time.sleep(1.0)
