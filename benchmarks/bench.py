@@ -573,7 +573,7 @@ def request_count(quick: bool) -> list[Row]:
             (float(theirs.count),),
             mine.count <= 2 * kinds,
             "requests",
-            f"{kinds} kinds are watched (Deployment, ReplicaSet, Pod, PersistentVolumeClaim, Event). "
+            f"{kinds} kinds are watched: Deployment, ReplicaSet, Pod, volume claims and Events. "
             "Counted by a proxy; the logs that the report of the failure ends with are not.",
         )
     ]
