@@ -45,7 +45,7 @@ NEVER_READY: dict[str, Any] = {
 JOB_WAIT: dict[str, Any] = {"resources": [{"kind": "Job", "name": "app"}]}
 JOB_KUBECTL = ("wait", "--for=condition=complete", "job/app")
 MLFLOW: dict[str, Any] = {"kubectl": ("rollout", "status", "deployment/mlflow")}
-OF_SERVER = {"module": "wait_for_mlflow", "container": "schema-wait", **MLFLOW}
+OF_SERVER = {"module": "wait_for_mlflow", "asked": True, "container": "schema-wait", **MLFLOW}
 WEBHOOK = {
     "apiVersion": "admissionregistration.k8s.io/v1",
     "kind": "ValidatingWebhookConfiguration",
@@ -180,7 +180,8 @@ SIMPLE = [
         "http-not-mlflow",
         "http_unready",
         [unhealthy_server()],
-        None,
+        [],
+        asked=True,
         module="wait_for_mlflow",
         wait={"name": "app", "schema": "any"},
         tolerance=30,
@@ -420,7 +421,7 @@ MLFLOWS = [
         "postgres-unknown",
         "database_unreachable",
         lambda: release("mlflow", host="nowhere"),
-        None,
+        [],
         tolerance=30,
         says=("the tracking database is unreachable", "nowhere"),
         hint=("get pods,endpoint",),
@@ -430,7 +431,8 @@ MLFLOWS = [
         "unauthorized",
         "unauthorized",
         protected_server,
-        None,
+        [],
+        asked=True,
         module="wait_for_mlflow",
         wait={
             "name": "app",
@@ -486,7 +488,7 @@ MLFLOWS = [
         "schema-behind",
         "schema_behind",
         lambda: release("behind"),
-        None,
+        [],
         says=("has not been migrated", "b7e2c1a4d9f3"),
         log="waiting for the migration",
         hint=("Run the migration",),
@@ -515,7 +517,8 @@ POSTGRES_GONE = Fault(
     "postgres-gone",
     "database_unreachable",
     [],
-    None,
+    [],
+    asked=True,
     namespace=SHARED,
     tolerance=30,
     module="wait_for_mlflow",

@@ -50,9 +50,9 @@ class Snapshot:
 
 Seen = Callable[[Snapshot], bool]
 
-# What lasts for a shorter time than this (s) is no state but a passage between two: a container
-# that has ended and is started again at once. Nobody is asked to act on it.
-PASSING = 0.25
+# What lasts for a shorter time than this (s) is no state but a passage between two: the kubelet
+# starts a container that has ended for the first time again at once. Nobody has to act on that.
+PASSING = 1.5
 
 
 class Signal(NamedTuple):
