@@ -94,10 +94,12 @@ class Answer(t.NamedTuple):
 class Cluster(Api):
     """The API server that kubernetes.core's authentication options mean."""
 
-    def __init__(self, module: AnsibleModule) -> None:
+    def __init__(self, module: AnsibleModule, params: t.Mapping[str, t.Any] | None = None) -> None:
+        """Take the module's options, or others where some of its own mean something else."""
         require_libraries(module)
+        chosen = module.params if params is None else params
         try:
-            super().__init__({name: module.params.get(name) for name in AUTH_ARG_SPEC})
+            super().__init__({name: chosen.get(name) for name in AUTH_ARG_SPEC})
         except CredentialsError as error:
             raise ClusterError(str(error)) from None
         self._plurals = dict(KINDS)
@@ -134,6 +136,7 @@ class Cluster(Api):
             )
         except urllib3.exceptions.HTTPError as error:
             raise ClusterError(f"cannot reach the cluster at {self.host}: {_why(error)}") from None
+        self._note_time(response.headers.get("Date"))
         try:
             answer = json.loads(response.data or b"{}")
         except ValueError:

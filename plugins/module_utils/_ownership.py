@@ -13,6 +13,8 @@ import typing as t
 Object = dict[str, t.Any]
 
 FIELD_MANAGER = "mlops.mlflow"
+# How many replicas a Deployment had before it was taken out of service.
+OFFLINE_ANNOTATION = "mlops.mlflow/replicas"
 
 # What kubectl applies under: on the client, with --server-side, and for its annotation then.
 _KUBECTL = {

@@ -16,14 +16,25 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._client import (
     CredentialsError,
     require_libraries,
 )
+from ansible_collections.mlops.mlflow.plugins.module_utils._cluster import Cluster, ClusterError
 from ansible_collections.mlops.mlflow.plugins.module_utils._engine import Options, api_message
 from ansible_collections.mlops.mlflow.plugins.module_utils._kinds import (
     Kind,
     is_built_in,
     known_kind,
 )
+from ansible_collections.mlops.mlflow.plugins.module_utils._lease import (
+    DEFAULT_TTL,
+    NAME,
+    Lease,
+    LeaseError,
+    Renewal,
+)
 from ansible_collections.mlops.mlflow.plugins.module_utils._tolerances import DEFAULTS
 from ansible_collections.mlops.mlflow.plugins.module_utils._verdict import Target
+
+# What is told, now and then, what is being waited for and for how long it has been.
+Show = t.Callable[[str, float], None]
 
 WAIT_ARG_SPEC: dict[str, dict[str, t.Any]] = {
     "timeout": {"type": "float", "default": 300},
@@ -31,6 +42,15 @@ WAIT_ARG_SPEC: dict[str, dict[str, t.Any]] = {
     "settle": {"type": "float", "default": 5},
     "fail_fast": {"type": "bool", "default": True},
     "log_lines": {"type": "int", "default": 20},
+    "lease": {
+        "type": "dict",
+        "options": {
+            "name": {"type": "str", "default": NAME},
+            "namespace": {"type": "str", "required": True},
+            "holder": {"type": "str", "required": True},
+            "ttl": {"type": "int", "default": DEFAULT_TTL},
+        },
+    },
 }
 
 
@@ -131,6 +151,29 @@ def _find_kind(
         return api.find_kind(version, kind)
     except ApiError as error:
         fail(module, api_message(error))
+
+
+def run(
+    module: AnsibleModule,
+    params: t.Mapping[str, t.Any],
+    wait: t.Callable[[Show | None], dict[str, t.Any]],
+    progress: Show | None,
+    **more: t.Any,
+) -> dict[str, t.Any]:
+    """Wait, and renew the release lock meanwhile if one was given.
+
+    params are the options for the connection; wait takes what shows progress.
+    """
+    held = params["lease"]
+    if held is None or module.check_mode:
+        return wait(progress)
+    try:
+        cluster = Cluster(module, params)
+        lease = Lease(cluster, held["namespace"], held["name"], held["holder"], held["ttl"])
+        with Renewal(lease, held["ttl"], progress) as renewal:
+            return wait(renewal)
+    except (ClusterError, LeaseError) as error:
+        fail(module, f"{error}.", **more)
 
 
 def finish(module: AnsibleModule, result: dict[str, t.Any]) -> t.NoReturn:

@@ -122,6 +122,8 @@ _POD_WORK = (
     ("get", "pods/exec"),
     ("create", "pods/exec"),
 )
+# The release lock.
+_LEASES = ("get", "create", "update", "delete")
 
 
 class Permission(t.NamedTuple):
@@ -153,6 +155,8 @@ def needed(
     for group, plural in _WATCHED:
         for verb in ("list", "watch"):
             found[Permission(verb, group, plural, namespace)] = None
+    for verb in _LEASES:
+        found[Permission(verb, "coordination.k8s.io", "leases", namespace)] = None
     for verb, plural in _POD_WORK:
         found[Permission(verb, "", plural, namespace)] = None
     return list(found)

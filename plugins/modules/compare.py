@@ -113,6 +113,11 @@ existing:
   returned: success
   type: list
   elements: str
+offline:
+  description: Objects that M(mlops.mlflow.offline) took out of service, as C(KIND/NAME).
+  returned: success
+  type: list
+  elements: str
 """
 
 import typing as t
@@ -127,6 +132,7 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._cluster import (
 )
 from ansible_collections.mlops.mlflow.plugins.module_utils._ownership import (
     FIELD_MANAGER,
+    OFFLINE_ANNOTATION,
     Object,
     difference,
     identity,
@@ -182,6 +188,7 @@ class Comparison:
         self.take_over: list[str] = []
         self.failed_jobs: list[Object] = []
         self.existing: list[str] = []
+        self.offline: list[str] = []
         self.problems: list[str] = []
         answer = cluster.request("GET", f"/api/v1/namespaces/{namespace}")
         if answer.status not in (200, 404):
@@ -224,6 +231,8 @@ class Comparison:
             raise ClusterError(f"{_name(item)} cannot be read: {answer.message}")
         there = answer.body
         self.existing.append(_name(item))
+        if OFFLINE_ANNOTATION in (there["metadata"].get("annotations") or {}):
+            self.offline.append(_name(item))
         if job_failed(there):
             self.failed_jobs.append(_definition(item))
             self._create(stage, item)
@@ -293,6 +302,7 @@ def compare(cluster: Cluster, params: dict[str, t.Any], show: bool = False) -> d
         "failed_jobs": comparison.failed_jobs,
         "prune": comparison.left_over(params["part_of"], rendered),
         "existing": comparison.existing,
+        "offline": comparison.offline,
     }
 
 

@@ -293,9 +293,11 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._progress import (
 from ansible_collections.mlops.mlflow.plugins.module_utils._verdict import Target
 from ansible_collections.mlops.mlflow.plugins.module_utils._waiting import (
     WAIT_ARG_SPEC,
+    Show,
     connect,
     fail,
     finish,
+    run,
     wait_options,
 )
 
@@ -356,11 +358,13 @@ def main() -> None:
     if params["url"] and not params["url"].startswith(("http://", "https://")):
         fail(module, "url must start with http:// or https://.", **nothing)
     options = wait_options(module, **nothing)
-    api = connect(
-        module,
-        {**params, "username": None, "password": None, "ca_cert": params["ssl_ca_cert"]},
-        **nothing,
-    )
+    connection = {
+        **params,
+        "username": None,
+        "password": None,
+        "ca_cert": params["ssl_ca_cert"],
+    }
+    api = connect(module, connection, **nothing)
     username, password = params["username"] or "", params["password"] or ""
     if params["credentials_secret"]:
         username, password = read_credentials(module, api, params)
@@ -377,9 +381,17 @@ def main() -> None:
     if params["migration_job"]:
         targets.insert(0, Target(JOB, params["namespace"], params["migration_job"]))
     check = MlflowCheck(api, server)
-    engine = Engine(api, targets, options, check, progress_from_environment())
-    result = engine.run()
-    finish(module, {**nothing, **engine.facts, **result})
+    facts: t.Mapping[str, t.Any] = {}
+
+    def wait(progress: Show | None) -> dict[str, t.Any]:
+        nonlocal facts
+        engine = Engine(api, targets, options, check, progress)
+        result = engine.run()
+        facts = engine.facts
+        return result
+
+    result = run(module, connection, wait, progress_from_environment(), **nothing)
+    finish(module, {**nothing, **facts, **result})
 
 
 if __name__ == "__main__":

@@ -224,6 +224,7 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._waiting import (
     connect,
     find_targets,
     finish,
+    run,
     wait_options,
 )
 
@@ -260,7 +261,13 @@ def main() -> None:
     api = connect(module, module.params)
     objects = module.params["resources"] or module.params["definition"] or []
     targets = find_targets(module, api, objects, module.params["namespace"])
-    finish(module, Engine(api, targets, options, progress=progress_from_environment()).run())
+    result = run(
+        module,
+        module.params,
+        lambda progress: Engine(api, targets, options, progress=progress).run(),
+        progress_from_environment(),
+    )
+    finish(module, result)
 
 
 if __name__ == "__main__":

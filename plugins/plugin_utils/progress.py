@@ -19,6 +19,9 @@ import typing as t
 from ansible.plugins.action.normal import ActionModule as NormalAction
 from ansible_collections.mlops.mlflow.plugins.module_utils._progress import VARIABLE
 
+# Also known to module_utils/_lease.py, which needs the Kubernetes client to be imported.
+RUN_VARIABLE = "MLOPS_MLFLOW_RUN"
+
 # Seconds between two looks into the file.
 _LOOK_EVERY = 0.3
 
@@ -36,7 +39,9 @@ class ProgressAction(NormalAction):
             path = os.path.join(folder, "progress")
             with open(path, "w", encoding="utf-8"):
                 pass
-            self._task.environment = [*(self._task.environment or []), {VARIABLE: path}]
+            # A worker's parent is ansible-playbook itself: a module that outlives it can tell.
+            told = {VARIABLE: path, RUN_VARIABLE: str(os.getppid())}
+            self._task.environment = [*(self._task.environment or []), told]
             ended = threading.Event()
             shower = threading.Thread(target=self._show, args=(path, ended), daemon=True)
             shower.start()
