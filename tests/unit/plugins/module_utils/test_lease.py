@@ -1,0 +1,389 @@
+# Copyright: (c) 2026, mlops.mlflow contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The release lock: one holder at a time, however many try, and whatever their clocks say."""
+
+from __future__ import annotations
+
+import copy
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from ansible_collections.mlops.mlflow.plugins.module_utils import _lease
+from ansible_collections.mlops.mlflow.plugins.module_utils._cluster import Answer, ClusterError
+from ansible_collections.mlops.mlflow.plugins.module_utils._lease import (
+    Lease,
+    LeaseError,
+    Lost,
+    Renewal,
+)
+from ansible_collections.mlops.mlflow.plugins.modules import release_lock
+from ansible_collections.mlops.mlflow.plugins.plugin_utils import progress
+from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.memory_cluster import (
+    MemoryCluster,
+)
+
+COLLECTION = "/apis/coordination.k8s.io/v1/namespaces/here/leases"
+PATH = f"{COLLECTION}/mlflow-release"
+NOON = 1_800_000_000.0
+
+
+class Leases(MemoryCluster):
+    """The in-memory API, with the Lease's own verbs and conflicts, and a clock to turn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wall = NOON
+        self.away = False
+        self.meanwhile: list[Any] = []
+        self._one = threading.Lock()
+
+    def server_wall(self, now: float) -> float:
+        return self.wall
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        query: dict[str, str] | None = None,
+        content_type: str = "application/json",
+        read_timeout: float = 1.0,
+    ) -> Answer:
+        with self._one:
+            if self.away:
+                raise ClusterError("cannot reach the cluster")
+            if method == "GET":
+                return super().request(method, path)
+            # What another does between our reading and our writing.
+            if self.meanwhile:
+                self.meanwhile.pop(0)()
+            self.calls.append((method, path, {}))
+            return getattr(self, f"_{method.lower()}")(path, body)  # type: ignore[no-any-return]
+
+    def _post(self, path: str, body: Any) -> Answer:
+        key = f"{path}/{body['metadata']['name']}"
+        if key in self.objects:
+            return Answer(409, {"message": "already exists"})
+        self.put(key, body)["metadata"]["uid"] = f"uid-{next(self._versions)}"
+        return Answer(201, copy.deepcopy(self.objects[key]))
+
+    def _matches(self, path: str, version: str) -> Answer | None:
+        if path not in self.objects:
+            return Answer(404, {})
+        if self.objects[path]["metadata"]["resourceVersion"] != version:
+            return Answer(409, {"message": "the object has been modified"})
+        return None
+
+    def _put(self, path: str, body: Any) -> Answer:
+        refused = self._matches(path, body["metadata"]["resourceVersion"])
+        return refused or Answer(200, copy.deepcopy(self.put(path, body)))
+
+    def _delete(self, path: str, body: Any) -> Answer:
+        refused = self._matches(path, body["preconditions"]["resourceVersion"])
+        if refused is None:
+            del self.objects[path]
+        return refused or Answer(200, {})
+
+    @property
+    def holder(self) -> str:
+        return str(self.objects[PATH]["spec"]["holderIdentity"])
+
+
+@pytest.fixture
+def cluster() -> Leases:
+    return Leases()
+
+
+def lease(cluster: Leases, holder: str, ttl: float = 60) -> Lease:
+    return Lease(cluster, "here", "mlflow-release", holder, ttl)
+
+
+def test_the_first_takes_it_and_the_second_is_told_everything(cluster: Leases) -> None:
+    lease(cluster, "ann@one 1").acquire(0)
+    before = copy.deepcopy(cluster.objects)
+    cluster.wall += 20
+    with pytest.raises(LeaseError) as error:
+        lease(cluster, "bob@two 2").acquire(0)
+    text = str(error.value)
+    for words in (
+        "ann@one 1",
+        "since 2027-01-15T08:00:00Z",
+        "last renewed 2027-01-15T08:00:00Z",
+        "ends by itself in 45 s",
+        "mlflow_lock_wait=",
+        "kubectl -n here delete lease mlflow-release",
+    ):
+        assert words in text
+    assert cluster.objects == before
+
+
+def test_of_many_at_once_one_gets_it(cluster: Leases) -> None:
+    outcomes: list[str] = []
+
+    def try_it(holder: str) -> None:
+        try:
+            lease(cluster, holder).acquire(0)
+            outcomes.append(holder)
+        except LeaseError:
+            outcomes.append("")
+
+    threads = [threading.Thread(target=try_it, args=(f"run {number}",)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(outcomes) == 8
+    assert [one for one in outcomes if one] == [cluster.holder]
+
+
+def test_the_same_run_enters_again_and_stays_since_when_it_was(cluster: Leases) -> None:
+    lease(cluster, "ann").acquire(0)
+    acquired = cluster.objects[PATH]["spec"]["acquireTime"]
+    cluster.wall += 30
+    lease(cluster, "ann").acquire(0)
+    spec = cluster.objects[PATH]["spec"]
+    assert spec["acquireTime"] == acquired
+    assert spec["renewTime"] > acquired
+    assert spec["leaseTransitions"] == 0
+
+
+@pytest.mark.parametrize(("later", "free"), [(0, False), (59, False), (64, False), (66, True)])
+def test_a_lock_is_over_when_its_time_and_the_clocks_allowance_are(
+    cluster: Leases, later: float, free: bool
+) -> None:
+    lease(cluster, "dead", 60).acquire(0)
+    cluster.wall += later
+    if free:
+        lease(cluster, "next").acquire(0)
+        assert cluster.holder == "next"
+        assert cluster.objects[PATH]["spec"]["leaseTransitions"] == 1
+    else:
+        with pytest.raises(LeaseError, match="dead"):
+            lease(cluster, "next").acquire(0)
+
+
+def test_a_clock_that_went_ahead_is_found_out_by_watching(
+    cluster: Leases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its renewTime lies a year ahead: only that it never changes tells that nobody is there."""
+    monkeypatch.setattr(_lease, "LOOK_EVERY", 0.02)
+    cluster.wall += 31_536_000
+    lease(cluster, "dead", 1).acquire(0)
+    cluster.wall = NOON
+    started = time.monotonic()
+    lease(cluster, "next").acquire(30)
+    assert cluster.holder == "next"
+    assert time.monotonic() - started >= 1
+
+
+def test_one_that_is_renewed_is_never_taken_by_watching(
+    cluster: Leases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock of the API server seems to stand still, but the holder is alive."""
+    monkeypatch.setattr(_lease, "LOOK_EVERY", 0.02)
+    living = lease(cluster, "living", 1)
+    living.acquire(0)
+    ended = threading.Event()
+
+    def live() -> None:
+        while not ended.wait(0.1):
+            living.renew()
+
+    thread = threading.Thread(target=live)
+    thread.start()
+    try:
+        with pytest.raises(LeaseError, match="after waiting 3 s: living"):
+            lease(cluster, "next").acquire(3)
+    finally:
+        ended.set()
+        thread.join()
+    assert cluster.holder == "living"
+
+
+def test_a_lease_without_a_duration_is_not_taken_at_once(cluster: Leases) -> None:
+    cluster.put(PATH, {"metadata": {}, "spec": {"holderIdentity": "somebody"}})
+    with pytest.raises(LeaseError, match="somebody, since an unknown time"):
+        lease(cluster, "next").acquire(0)
+
+
+def test_who_waits_gets_it_when_it_is_given_back(
+    cluster: Leases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_lease, "LOOK_EVERY", 0.02)
+    first = lease(cluster, "first")
+    first.acquire(0)
+    timer = threading.Timer(0.2, first.release)
+    timer.start()
+    said: list[str] = []
+    lease(cluster, "second").acquire(30, lambda words, _elapsed: said.append(words))
+    timer.join()
+    assert cluster.holder == "second"
+    assert said[0] == "release lock held by first"
+
+
+def test_of_two_who_take_over_one_does(cluster: Leases) -> None:
+    lease(cluster, "dead").acquire(0)
+    cluster.wall += 1000
+    cluster.meanwhile = [lambda: cluster.put(PATH, taken_by("quicker", cluster))]
+    with pytest.raises(LeaseError, match="quicker"):
+        lease(cluster, "slower").acquire(0)
+    assert cluster.holder == "quicker"
+
+
+def taken_by(holder: str, cluster: Leases) -> dict[str, Any]:
+    item = copy.deepcopy(cluster.objects[PATH])
+    item["spec"].update(holderIdentity=holder, renewTime="2027-01-15T08:16:40.000000Z")
+    return item
+
+
+def test_only_what_is_ours_is_given_back(cluster: Leases) -> None:
+    lease(cluster, "ann").acquire(0)
+    assert not lease(cluster, "bob").release()
+    assert cluster.holder == "ann"
+    assert lease(cluster, "ann").release()
+    assert PATH not in cluster.objects
+    assert not lease(cluster, "ann").release()
+
+
+def test_what_was_taken_while_we_gave_it_back_stays(cluster: Leases) -> None:
+    lease(cluster, "ann").acquire(0)
+    cluster.meanwhile = [lambda: cluster.put(PATH, taken_by("bob", cluster))]
+    assert not lease(cluster, "ann").release()
+    assert cluster.holder == "bob"
+
+
+def test_a_lock_that_was_lost_or_broken_is_not_renewed(cluster: Leases) -> None:
+    ours = lease(cluster, "ann")
+    ours.acquire(0)
+    cluster.put(PATH, taken_by("bob", cluster))
+    with pytest.raises(Lost, match="held by bob"):
+        ours.renew()
+    del cluster.objects[PATH]
+    with pytest.raises(Lost, match="somebody deleted it"):
+        ours.renew()
+    assert PATH not in cluster.objects
+
+
+def test_a_refusal_is_told_in_the_servers_words(cluster: Leases) -> None:
+    cluster.answers[("GET", PATH)] = Answer(403, {"message": "leases is forbidden"})
+    with pytest.raises(LeaseError, match="cannot be read: leases is forbidden"):
+        lease(cluster, "ann").acquire(0)
+
+
+# --- While something is waited for ----------------------------------------------------------------
+
+
+def until(condition: Any) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_wait_renews(cluster: Leases) -> None:
+    ours = lease(cluster, "ann", 3)
+    ours.acquire(0)
+    with Renewal(ours, 3) as renewal:
+        first = cluster.objects[PATH]["metadata"]["resourceVersion"]
+        until(lambda: cluster.objects[PATH]["metadata"]["resourceVersion"] != first)
+        renewal("waiting", 1.0)
+
+
+def test_a_wait_ends_when_the_lock_is_lost(cluster: Leases) -> None:
+    ours = lease(cluster, "ann", 3)
+    ours.acquire(0)
+    told: list[str] = []
+
+    def wait() -> None:
+        with Renewal(ours, 3, lambda words, _elapsed: told.append(words)) as renewal:
+            renewal("waiting", 1.0)
+            cluster.put(PATH, taken_by("bob", cluster))
+            end = time.monotonic() + 30
+            while time.monotonic() < end:
+                renewal("waiting", 1.0)
+                time.sleep(0.05)
+
+    with pytest.raises(Lost, match="held by bob"):
+        wait()
+    assert told[0] == "waiting"
+    assert cluster.holder == "bob"
+
+
+def test_a_wait_outlasts_an_api_server_that_is_away(cluster: Leases) -> None:
+    ours = lease(cluster, "ann", 3)
+    ours.acquire(0)
+    with Renewal(ours, 3) as renewal:
+        cluster.away = True
+        time.sleep(2.5)
+        renewal("waiting", 1.0)
+        first = cluster.objects[PATH]["metadata"]["resourceVersion"]
+        cluster.away = False
+        until(lambda: cluster.objects[PATH]["metadata"]["resourceVersion"] != first)
+
+
+def test_a_wait_does_not_begin_without_the_lock(cluster: Leases) -> None:
+    with pytest.raises(Lost), Renewal(lease(cluster, "ann"), 60):
+        pytest.fail("it began")
+
+
+@pytest.fixture
+def ended_process() -> Iterator[int]:
+    with subprocess.Popen(["sleep", "0"]) as process:
+        process.wait()
+        yield process.pid
+
+
+def test_a_module_knows_that_its_run_was_killed(
+    ended_process: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert progress.RUN_VARIABLE == _lease.RUN_VARIABLE
+    monkeypatch.setenv(_lease.RUN_VARIABLE, str(os.getpid()))
+    assert not _lease.abandoned()
+    monkeypatch.setenv(_lease.RUN_VARIABLE, str(ended_process))
+    assert _lease.abandoned()
+
+
+# --- The module -----------------------------------------------------------------------------------
+
+
+def params(**given: Any) -> dict[str, Any]:
+    return {
+        "namespace": "here",
+        "name": "mlflow-release",
+        "state": "present",
+        "holder": None,
+        "run": "",
+        "ttl": 60,
+        "wait": 0,
+        **given,
+    }
+
+
+def test_the_module_names_the_run_and_no_two_alike(cluster: Leases) -> None:
+    result = release_lock.lock(cluster, params(run="AWX job 12"), False)
+    assert "(AWX job 12)" in result["holder"]
+    assert result["lease"] == {
+        "name": "mlflow-release",
+        "namespace": "here",
+        "holder": cluster.holder,
+        "ttl": 60,
+    }
+    assert release_lock.new_holder("") != release_lock.new_holder("")
+    release_lock.lock(cluster, params(state="renewed", holder=result["holder"]), False)
+    release_lock.lock(cluster, params(state="absent", holder=result["holder"]), False)
+    assert PATH not in cluster.objects
+
+
+def test_check_mode_writes_nothing(cluster: Leases) -> None:
+    assert release_lock.lock(cluster, params(), True)["holder"] == ""
+    lease(cluster, "ann").acquire(0)
+    written = cluster.writes()
+    assert release_lock.lock(cluster, params(), True)["holder"] == "ann"
+    assert release_lock.lock(cluster, params(state="absent", holder="ann"), True)["changed"]
+    assert cluster.writes() == written
