@@ -171,6 +171,12 @@ def manifests() -> Count:
     return pytest("tests/manifests")
 
 
+def integration() -> Count:
+    if not run([str(BIN / "ansible-playbook"), "tests/integration/prepare.yml"]):
+        return Count(failed=1)
+    return pytest("--numprocesses=2", "tests/integration")
+
+
 def molecule() -> Count:
     with tempfile.TemporaryDirectory() as folder:
         ok = False
@@ -243,7 +249,7 @@ STAGES: dict[str, Callable[[], Count]] = {
     "unit": lambda: pytest("tests/unit"),
     "manifests": manifests,
     "bad-input": lambda: pytest("--numprocesses=2", "tests/bad_input"),
-    "integration": lambda: pytest("tests/integration"),
+    "integration": integration,
     "molecule": molecule,
 }
 # Nothing that takes minutes starts while these fail.

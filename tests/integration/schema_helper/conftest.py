@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import importlib.util
+import fcntl
 import itertools
 import json
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -24,21 +25,38 @@ SCRIPT = Path(__file__).parents[3] / "kustomize" / "base" / "schema.py"
 USER = "mlflow"
 # Characters that a URL, a shell and SQL each treat in a way of their own.
 PASSWORD = "s3cr%t/p@ss'\"$x"
-# A second Python, with an older MLflow and a driver, proves a real upgrade where there is one.
-OLD_PYTHON = os.environ.get("MLOPS_TEST_OLD_MLFLOW_PYTHON")
+HERE = Path(__file__).parent
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlops-mlflow"
+# The versions that an upgrade is tested between, made by ../prepare.yml.
+OLD_PYTHON, PYTHON = (
+    str(CACHE / f"test-mlflow-{version}/current/bin/python") for version in ("3.16.1", "3.17.2")
+)
+# Traces in the database that is upgraded: MLflow's migration takes 250 at a time.
+TRACES = 600
 
 
-def tool(name: str) -> str | None:
+def unprepared(what: str) -> NoReturn:
+    """Fail: nothing of this is skipped."""
+    pytest.fail(
+        f"{what} is missing; `python scripts/test.py --only integration` installs it, "
+        "or ansible-playbook tests/integration/prepare.yml",
+        pytrace=False,
+    )
+
+
+def tool(name: str) -> str:
     """Return the path of a program; Debian keeps Postgres' own off PATH."""
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     path = os.pathsep.join([os.environ.get("PATH", ""), *map(str, folders), "/usr/sbin"])
-    return shutil.which(name, path=path)
+    return shutil.which(name, path=path) or unprepared(name)
 
 
 def unprivileged() -> str | None:
-    """Return a user that root can run servers as."""
+    """Return a user that root can run servers as, which refuse to run as root."""
+    if os.geteuid() != 0:
+        return None
     known = {entry.pw_name for entry in pwd.getpwall()}
-    return next((name for name in ("postgres", "nobody") if name in known), None)
+    return next((n for n in ("postgres", "nobody") if n in known), None) or unprepared("a user")
 
 
 def free_port() -> int:
@@ -64,11 +82,115 @@ class Done:
         return str(self.verdict["tracking"]["state"])
 
 
-class Postgres:
-    """A server on a loopback port."""
+class Running:
+    """A helper that was started, in a process of its own or a fork of one that imported MLflow."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, folder: Path, process: subprocess.Popen[bytes] | None) -> None:
+        self.folder = folder
+        self.process = process
+
+    def send_signal(self, kind: signal.Signals) -> None:
+        """Send a signal to it."""
+        if self.process:
+            self.process.send_signal(kind)
+        else:
+            wait_until((self.folder / "pid").exists)
+            os.kill(int((self.folder / "pid").read_text()), kind)
+
+    def status(self) -> int:
+        """Wait for its end; return its exit status."""
+        if self.process:
+            return self.process.wait(timeout=180)
+        wait_until((self.folder / "status").exists, 180)
+        return int((self.folder / "status").read_text())
+
+    def ended(self) -> Done:
+        """Wait for its end; return how it ended."""
+        status = self.status()
+        stdout, stderr = ((self.folder / n).read_text() for n in ("stdout", "stderr"))
+        shutil.rmtree(self.folder)
+        assert PASSWORD not in stdout + stderr
+        lines = stdout.splitlines()
+        return Done(status, json.loads(lines[-1]) if lines else {}, stdout, stderr)
+
+
+class Server:
+    """The process of Postgres, and its folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.data = folder / "data"
+        self.port = free_port()
+        self.user = unprivileged()
+
+    def call(self, name: str, *arguments: str) -> None:
+        """Run one of Postgres' programs."""
+        subprocess.run(
+            [tool(name), *arguments],
+            user=self.user,
+            cwd=self.folder,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            timeout=90,
+        )
+
+    def initialise(self) -> None:
+        """Make the folder."""
+        secret = self.folder / "password"
+        secret.write_text(PASSWORD, encoding="utf-8")
+        self.folder.chmod(0o755)
+        if self.user:
+            shutil.chown(self.folder, self.user)
+            shutil.chown(secret, self.user)
+        self.call(
+            "initdb",
+            f"--pgdata={self.data}",
+            f"--username={USER}",
+            f"--pwfile={secret}",
+            "--auth=scram-sha-256",
+            "--no-sync",
+        )
+
+    def start(self) -> None:
+        """Start it, after a crash with the recovery that this needs."""
+        # Without fsync: what a killed process has written is not lost, only a machine's crash
+        # would lose it.
+        options = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c fsync=off"
+        options += f" -c unix_socket_directories={self.folder}"
+        self._control("start", f"--log={self.folder / 'log'}", f"--options={options}")
+
+    def stop(self, mode: str) -> None:
+        """Stop it: smart, fast or immediate."""
+        self._control("stop", f"--mode={mode}")
+
+    def _control(self, verb: str, *arguments: str) -> None:
+        self.call("pg_ctl", f"--pgdata={self.data}", "--wait", *arguments, verb)
+
+    def kill(self) -> None:
+        """End all of its processes at once, with SIGKILL."""
+        main = int((self.data / "postmaster.pid").read_text().split()[0])
+        children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+        for pid in (main, *map(int, children)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not any(alive(pid) for pid in (main, *map(int, children))))
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process is there and no zombie."""
+    try:
+        return ") Z" not in Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+class Postgres:
+    """A server on a loopback port, and the helper run against it."""
+
+    def __init__(self, server: Server, forking: subprocess.Popen[bytes] | None = None) -> None:
+        self.server = server
+        self.port = server.port
+        self.forking = forking
         self._count = itertools.count(1)
 
     def connect(
@@ -105,7 +227,9 @@ class Postgres:
         return {
             "PATH": os.environ.get("PATH", ""),
             "HOME": tempfile.gettempdir(),
-            "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+            # Not asked for, so that the proxy finds the statements at once.
+            "PGSSLMODE": "disable",
+            "PGGSSENCMODE": "disable",
             "MLFLOW_BACKEND_STORE_URI": f"postgresql+psycopg2://127.0.0.1:{self.port}/{database}",
             "PGUSER": USER,
             "PGPASSWORD": PASSWORD,
@@ -113,31 +237,47 @@ class Postgres:
             **more,
         }
 
-    def start(
-        self, command: str, database: str, python: str = sys.executable, **more: str
-    ) -> subprocess.Popen[str]:
-        """Start the helper."""
-        return subprocess.Popen(
-            [python, str(SCRIPT), command],
-            env=self.environment(database, **more),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def start(self, command: str, database: str, python: str | None = None, **more: str) -> Running:
+        """Start the helper, in a process of its own if a Python is named."""
+        folder = Path(tempfile.mkdtemp(prefix="mlops-mlflow-helper-"))
+        arguments = [str(SCRIPT), command]
+        environment = self.environment(database, **more)
+        if python or not self.forking:
+            with open(folder / "stdout", "wb") as out, open(folder / "stderr", "wb") as err:
+                process = subprocess.Popen(
+                    [python or PYTHON, *arguments], env=environment, stdout=out, stderr=err
+                )
+            return Running(folder, process)
+        request = {"folder": str(folder), "arguments": arguments, "environment": environment}
+        assert self.forking.stdin
+        self.forking.stdin.write(json.dumps(request).encode() + b"\n")
+        self.forking.stdin.flush()
+        return Running(folder, None)
 
-    def helper(
-        self, command: str, database: str, python: str = sys.executable, **more: str
-    ) -> Done:
+    def helper(self, command: str, database: str, python: str | None = None, **more: str) -> Done:
         """Run the helper to its end."""
-        return ended(self.start(command, database, python, **more))
+        return self.start(command, database, python, **more).ended()
 
+    def python(self, database: str, *arguments: str, python: str = PYTHON) -> None:
+        """Run Python with MLflow, and the database in its environment."""
+        subprocess.run([python, *arguments], env=self.environment(database), check=True)
 
-def ended(process: subprocess.Popen[str]) -> Done:
-    """Wait for a helper; return how it ended."""
-    stdout, stderr = process.communicate(timeout=180)
-    assert PASSWORD not in stdout + stderr
-    lines = stdout.splitlines()
-    return Done(process.returncode, json.loads(lines[-1]) if lines else {}, stdout, stderr)
+    def contents(self, database: str) -> dict[str, tuple[str, ...]]:
+        """Return, for each table, its columns, how many rows it has and their checksum."""
+        found = {}
+        for (name,) in self.run(
+            database,
+            "SELECT relname FROM pg_class WHERE relkind = 'r'"
+            " AND relnamespace = 'public'::regnamespace",
+        ):
+            columns = (
+                "SELECT string_agg(column_name || ' ' || data_type, ',' ORDER BY column_name)"  # noqa: S608
+                f" FROM information_schema.columns WHERE table_name = '{name}'"
+            )
+            rows = "SELECT count(*), md5(string_agg(t::text, ',' ORDER BY t::text))"
+            row = self.run(database, f"SELECT * FROM ({columns}) c, ({rows} FROM {name} t) r")[0]  # noqa: S608
+            found[name] = tuple(map(str, row))
+        return found
 
 
 def wait_until(what: Callable[[], bool], seconds: float = 30) -> None:
@@ -148,54 +288,84 @@ def wait_until(what: Callable[[], bool], seconds: float = 30) -> None:
         time.sleep(0.05)
 
 
+def multiply(postgres: Postgres, database: str) -> None:
+    """Make many traces of the few that MLflow wrote: writing them with MLflow takes minutes."""
+    keys = {"request_id", "trace_id", "span_id", "parent_span_id", "assessment_id"}
+    (made,) = postgres.run(database, "SELECT count(*) FROM trace_info")[0]
+    for table in ("trace_info", "trace_tags", "trace_request_metadata", "spans", "assessments"):
+        columns = [
+            name
+            for (name,) in postgres.run(
+                database,
+                "SELECT column_name FROM information_schema.columns"  # noqa: S608
+                " WHERE is_generated = 'NEVER'"
+                f" AND table_name = '{table}'",
+            )
+        ]
+        values = [f"{name} || '-' || copy" if name in keys else name for name in columns]
+        postgres.run(
+            database,
+            f"INSERT INTO {table} ({', '.join(columns)}) SELECT {', '.join(values)}"  # noqa: S608
+            f" FROM {table}, generate_series(1, {TRACES // made - 1}) copy",
+        )
+
+
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """Start a throwaway Postgres, and stop it afterwards."""
-    initdb, pg_ctl = tool("initdb"), tool("pg_ctl")
-    if initdb is None or pg_ctl is None:
-        pytest.skip("Postgres' initdb and pg_ctl are not installed")
-    for module in ("mlflow", "sqlalchemy", "psycopg2"):
-        if importlib.util.find_spec(module) is None:
-            pytest.skip(f"{module} is not installed")
-    user = None
-    if os.geteuid() == 0:  # Postgres refuses to run as root
-        user = unprivileged()
-        if user is None:
-            pytest.skip("there is no user to run Postgres as")
-    # Not pytest's own folder: another user could not enter it.
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an archive of a server's folder with the database `old`: MLflow 3.16.1's, with data.
+
+    It is made once, for all of the processes that the tests run in.
+    """
+    for python in (OLD_PYTHON, PYTHON):
+        if not Path(python).exists():
+            unprepared(python)
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    archive = shared / "prepared.tar"
+    with open(shared / "prepared.lock", "w") as lock, contextlib.ExitStack() as stack:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not archive.exists():
+            server = Server(stack.enter_context(server_folder()))
+            server.initialise()
+            server.start()
+            try:
+                postgres = Postgres(server)
+                postgres.run("postgres", "CREATE DATABASE old")
+                postgres.python("old", str(HERE / "seed.py"), python=OLD_PYTHON)
+                multiply(postgres, "old")
+            finally:
+                server.stop("fast")
+            part = archive.with_suffix(".part")
+            subprocess.run(["tar", "-C", str(server.folder), "-cf", str(part), "."], check=True)
+            part.rename(archive)
+    return archive
+
+
+@contextlib.contextmanager
+def server_folder() -> Iterator[Path]:
+    """Give a folder for a server; not in pytest's own, which another user could not enter."""
     folder = Path(tempfile.mkdtemp(prefix="mlops-mlflow-postgres-"))
     try:
-        secret = folder / "password"
-        secret.write_text(PASSWORD, encoding="utf-8")
-        folder.chmod(0o755)
-        if user:
-            shutil.chown(folder, user)
-            shutil.chown(secret, user)
-        data, port = folder / "data", free_port()
-
-        def call(*arguments: str) -> None:
-            subprocess.run(
-                arguments, user=user, cwd=folder, check=True, stdout=subprocess.DEVNULL, timeout=90
-            )
-
-        call(
-            initdb,
-            f"--pgdata={data}",
-            f"--username={USER}",
-            f"--pwfile={secret}",
-            "--auth=scram-sha-256",
-            "--no-sync",
-        )
-        options = f"-c listen_addresses=127.0.0.1 -c port={port} -c fsync=off"
-        options += f" -c unix_socket_directories={folder}"
-        log = folder / "log"
-        call(pg_ctl, f"--pgdata={data}", f"--log={log}", f"--options={options}", "--wait", "start")
-        try:
-            yield Postgres(port)
-        finally:
-            call(pg_ctl, f"--pgdata={data}", "--mode=immediate", "--wait", "stop")
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres(prepared: Path) -> Iterator[Postgres]:
+    """Start a throwaway Postgres, and stop it afterwards."""
+    with (
+        server_folder() as folder,
+        subprocess.Popen([PYTHON, str(HERE / "forking.py")], stdin=subprocess.PIPE) as forking,
+    ):
+        subprocess.run(["tar", "-C", str(folder), "-xpf", str(prepared)], check=True)
+        server = Server(folder)
+        server.start()
+        try:
+            yield Postgres(server, forking)
+        finally:
+            server.stop("immediate")
 
 
 @pytest.fixture(scope="session")
@@ -209,18 +379,5 @@ def at_head(postgres: Postgres) -> str:
 
 @pytest.fixture(scope="session")
 def behind(postgres: Postgres) -> str:
-    """Return a database three migrations behind head, to be copied."""
-    name = postgres.create()
-    code = (
-        "import os\n"
-        "import alembic.command, sqlalchemy\n"
-        "from mlflow.store.db import utils\n"
-        "engine = sqlalchemy.create_engine(os.environ['MLFLOW_BACKEND_STORE_URI'])\n"
-        "utils.InitialBase.metadata.create_all(engine)\n"
-        "config = utils._get_alembic_config('')\n"
-        "with engine.begin() as connection:\n"
-        "    config.attributes['connection'] = connection\n"
-        "    alembic.command.upgrade(config, utils._get_latest_schema_revision() + '-3')\n"
-    )
-    subprocess.run([sys.executable, "-c", code], env=postgres.environment(name), check=True)
-    return name
+    """Return a database of MLflow 3.16.1, with data, to be copied."""
+    return "old"

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-import os
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,8 +16,8 @@ import pytest
 from .conftest import (
     OLD_PYTHON,
     PASSWORD,
+    PYTHON,
     Postgres,
-    ended,
     free_port,
     tool,
     unprivileged,
@@ -30,10 +27,6 @@ from .conftest import (
 pytestmark = pytest.mark.integration
 
 LOCKS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
-needs_auth = pytest.mark.skipif(
-    importlib.util.find_spec("flask_wtf") is None,
-    reason="basic auth's Flask-WTF is not installed",
-)
 
 
 def started(stderr: str) -> int:
@@ -60,7 +53,7 @@ def test_wait_goes_on_after_an_initialisation_that_was_cut_off(postgres: Postgre
         "uri = os.environ['MLFLOW_BACKEND_STORE_URI']\n"
         "Base.metadata.create_all(sqlalchemy.create_engine(uri))\n"
     )
-    subprocess.run([sys.executable, "-c", code], env=postgres.environment(name), check=True)
+    subprocess.run([PYTHON, "-c", code], env=postgres.environment(name), check=True)
     assert postgres.helper("status", name).state == "empty"
     assert postgres.helper("wait", name).state == "at_head"
 
@@ -77,11 +70,13 @@ def test_migrate_brings_existing_data_to_head(postgres: Postgres, behind: str) -
     postgres.run(
         name,
         "INSERT INTO experiments (experiment_id, name, lifecycle_stage, workspace)"
-        " VALUES (7, 'kept', 'active', 'default')",
+        " VALUES (7, 'kept-too', 'active', 'default')",
     )
     done = postgres.helper("migrate", name)
     assert (done.status, done.state) == (0, "at_head"), done.stderr
-    assert postgres.run(name, "SELECT name FROM experiments") == [("kept",)]
+    assert postgres.run(name, "SELECT name FROM experiments WHERE experiment_id = 7") == [
+        ("kept-too",)
+    ]
     again = postgres.helper("migrate", name)
     assert (again.status, started(again.stderr)) == (0, 0)
 
@@ -89,16 +84,16 @@ def test_migrate_brings_existing_data_to_head(postgres: Postgres, behind: str) -
 def test_three_at_once_migrate_once(postgres: Postgres, behind: str) -> None:
     name = postgres.create(template=behind)
     waiting = postgres.start("wait", name)
-    done = [ended(p) for p in [postgres.start("migrate", name) for _turn in range(3)]]
+    done = [p.ended() for p in [postgres.start("migrate", name) for _turn in range(3)]]
     assert [d.status for d in done] == [0, 0, 0], [d.stderr for d in done]
     assert sum(started(d.stderr) for d in done) == 1
-    assert ended(waiting).state == "at_head"
+    assert waiting.ended().state == "at_head"
 
 
 def test_three_at_once_initialise_once(postgres: Postgres) -> None:
     name = postgres.create()
     commands = ("wait", "wait", "migrate")
-    done = [ended(p) for p in [postgres.start(c, name) for c in commands]]
+    done = [p.ended() for p in [postgres.start(c, name) for c in commands]]
     assert [d.status for d in done] == [0, 0, 0], [d.stderr for d in done]
     assert sum(started(d.stderr) for d in done) == 1
 
@@ -122,7 +117,7 @@ def test_who_migrates_is_named(postgres: Postgres, behind: str) -> None:
         assert (second.status, started(second.stderr)) == (3, 0)
     finally:
         connection.close()
-    assert ended(migrating).status == 0
+    assert migrating.ended().status == 0
 
 
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGKILL])
@@ -133,7 +128,7 @@ def test_a_migration_that_was_killed_leaves_nothing_behind(
     migrating = postgres.start("migrate", name)
     wait_until(lambda: postgres.run(name, LOCKS) == [(1,)])
     migrating.send_signal(kind)
-    migrating.communicate(timeout=60)
+    migrating.status()
     wait_until(lambda: postgres.run(name, LOCKS) == [(0,)])
     assert postgres.helper("status", name).state in {"behind", "at_head"}
     assert postgres.helper("migrate", name).state == "at_head"
@@ -143,14 +138,12 @@ def test_a_failed_migration_says_why_and_changes_nothing(postgres: Postgres, beh
     name = postgres.create(template=behind)
     (revision,) = postgres.run(name, "SELECT version_num FROM alembic_version")
     # In the way of a table that a migration makes.
-    postgres.run(name, "CREATE TABLE scheduler_leases (id integer)")
+    postgres.run(name, "CREATE TABLE sql_trace_metric_daily_rollups (id integer)")
     done = postgres.helper("migrate", name)
-    if done.status == 0:
-        pytest.skip("this MLflow's last migrations do not make that table")
     assert (done.status, done.state) == (1, "behind")
-    assert "scheduler_leases" in done.verdict["tracking"]["detail"]
+    assert "sql_trace_metric_daily_rollups" in done.verdict["tracking"]["detail"]
     assert postgres.run(name, "SELECT version_num FROM alembic_version") == [revision]
-    postgres.run(name, "DROP TABLE scheduler_leases")
+    postgres.run(name, "DROP TABLE sql_trace_metric_daily_rollups")
     assert postgres.helper("migrate", name).state == "at_head"
 
 
@@ -165,9 +158,7 @@ def test_a_roles_time_limits_do_not_stop_a_migration(postgres: Postgres, behind:
 def pgbouncer(postgres: Postgres, mode: str) -> Iterator[int]:
     """Run PgBouncer in front of Postgres; give its port."""
     program = tool("pgbouncer")
-    if program is None:
-        pytest.skip("pgbouncer is not installed")
-    user = unprivileged() if os.geteuid() == 0 else None
+    user = unprivileged()
     folder, port = Path(tempfile.mkdtemp(prefix="mlops-mlflow-pgbouncer-")), free_port()
     quoted = PASSWORD.replace('"', '""')
     (folder / "users").write_text(f'"mlflow" "{quoted}"\n', encoding="utf-8")
@@ -242,7 +233,6 @@ def test_basic_auths_state_is_told_beside_trackings(
     }
 
 
-@needs_auth
 @pytest.mark.parametrize("shared", [True, False])
 def test_tracking_comes_before_basic_auth(postgres: Postgres, tmp_path: Path, shared: bool) -> None:
     name = postgres.create()
@@ -254,9 +244,7 @@ def test_tracking_comes_before_basic_auth(postgres: Postgres, tmp_path: Path, sh
     assert postgres.helper("status", name, MLFLOW_AUTH_CONFIG_PATH=config).status == 0
 
 
-@pytest.mark.skipif(not OLD_PYTHON, reason="MLOPS_TEST_OLD_MLFLOW_PYTHON is not set")
 def test_a_real_upgrade(postgres: Postgres) -> None:
-    assert OLD_PYTHON
     name = postgres.create()
     assert postgres.helper("migrate", name, OLD_PYTHON).state == "at_head"
     assert postgres.helper("status", name).state == "behind"

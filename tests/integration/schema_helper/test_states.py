@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from .conftest import OLD_PYTHON, PASSWORD, Postgres, free_port
+from .conftest import OLD_PYTHON, PASSWORD, PYTHON, Postgres, free_port
 
 pytestmark = pytest.mark.integration
 
@@ -43,13 +42,13 @@ def test_the_helper_and_mlflow_agree(postgres: Postgres, at_head: str) -> None:
         "    assert alembic.get_heads() == [found.head]\n"
         "    assert {s.revision for s in alembic.walk_revisions()} == found.known\n"
     )
-    subprocess.run([sys.executable, "-c", code], env=postgres.environment(at_head), check=True)
+    subprocess.run([PYTHON, "-c", code], env=postgres.environment(at_head), check=True)
 
 
 def test_status_is_fast_and_does_not_import_mlflow(postgres: Postgres, at_head: str) -> None:
     """It is run in a busy server's container."""
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", str(SCRIPT), "status"],
+        [PYTHON, "-X", "importtime", str(SCRIPT), "status"],
         env=postgres.environment(at_head),
         capture_output=True,
         text=True,
@@ -166,9 +165,7 @@ def test_a_password_in_the_address_is_not_repeated(postgres: Postgres, at_head: 
         assert quote(password, safe="") not in done.stdout + done.stderr
 
 
-@pytest.mark.skipif(not OLD_PYTHON, reason="MLOPS_TEST_OLD_MLFLOW_PYTHON is not set")
 def test_an_older_mlflow_finds_the_database_ahead(postgres: Postgres, at_head: str) -> None:
-    assert OLD_PYTHON
     for command in ("status", "wait", "migrate"):
         done = postgres.helper(command, at_head, OLD_PYTHON)
         assert (done.status, done.state) == (3, "ahead")
