@@ -24,7 +24,8 @@ Environment (a name with _FILE appended names a file to read it from; nothing co
     MLOPS_SCHEMA_DIRECT_URI       an address past a transaction pooler, which cannot hold the lock
     MLOPS_SCHEMA_DIRECT_AUTH_URI  the same for basic auth's database
     MLOPS_SCHEMA_TIMEOUT          seconds that wait and migrate wait for the database, for another
-                                  migration, and (wait) for the schema; 900 if not set
+                                  migration, for whoever blocks theirs, and (wait) for the schema;
+                                  900 if not set. A migration that is at work is not cut short.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -61,6 +63,10 @@ APPLICATION_NAME = "mlops-mlflow-schema"
 POLL_SECONDS = 1.0
 REPEAT_SECONDS = 30.0
 DETAIL_LENGTH = 600
+# A database that goes away this often in the middle of the work may do so because of it.
+LOST_MOST = 3
+# For the report of a failure, to be had from a database that is just restarting.
+REPORT_SECONDS = 30.0
 # The tables MLflow creates before its first migration. No later version dropped one.
 INITIAL_TABLES = frozenset({"experiments", "runs", "tags", "metrics", "params"})
 
@@ -71,6 +77,14 @@ class UsageError(Exception):
 
 class ShapeError(Exception):
     """This MLflow is not built the way the helper knows."""
+
+
+class BlockedError(RuntimeError):
+    """Somebody else's session was in the way until the time was up."""
+
+
+class LostError(RuntimeError):
+    """The database, or the session that held the lock, went away in the middle of the work."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -557,7 +571,7 @@ class Lock:
         self._connection = connection
 
     def check(self) -> None:
-        """Raise RuntimeError if the session, and with it the lock, is gone."""
+        """Raise LostError if the session, and with it the lock, is gone."""
         try:
             held = self._connection.scalar(
                 self._database.sql(
@@ -570,7 +584,74 @@ class Lock:
         except self._database.database_error:
             held = False
         if not held:
-            raise RuntimeError("the database session that held the lock was lost")
+            raise LostError("the database session that held the lock was lost")
+
+
+class Watch:
+    """Looks, during a migration, for sessions of others that block it."""
+
+    # One row a session that blocks. A prepared transaction has no session, and its id is 0.
+    QUERY = (
+        "SELECT DISTINCT b.pid, a.application_name, a.usename, a.client_addr, a.state"
+        " FROM unnest(:mine) m(pid), unnest(pg_catalog.pg_blocking_pids(m.pid)) b(pid)"
+        " LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = b.pid"
+        " WHERE b.pid <> ALL (:mine) ORDER BY b.pid"
+    )
+
+    def __init__(self, database: Database, deadline: float, say: Callable[[str], None]) -> None:
+        self.database = database
+        self.deadline = deadline
+        self.say = say
+        # The sessions of the migration, which it opens itself.
+        self.sessions: list[int] = []
+        # Why it was ended, if it was.
+        self.gave_up = ""
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._stop.set()
+        self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        while not self._stop.wait(POLL_SECONDS):
+            # A database that is gone is found out by the migration itself.
+            with (
+                contextlib.suppress(self.database.database_error),
+                self.database.connect() as connection,
+            ):
+                while not self._stop.wait(POLL_SECONDS):
+                    self._look(connection)
+
+    def _look(self, connection: Any) -> None:
+        mine = [*self.sessions, -1]
+        rows = connection.execute(self.database.sql(self.QUERY), {"mine": mine}).all()
+        if not rows:
+            return
+        blocked = "blocked by " + ", ".join(blocker(*row) for row in rows)
+        if time.monotonic() < self.deadline:
+            self.say(f"{blocked}; to end a session: SELECT pg_terminate_backend(its number)")
+            return
+        self.gave_up = f"gave up waiting, {blocked}"
+        connection.execute(
+            self.database.sql("SELECT pg_catalog.pg_cancel_backend(pid) FROM unnest(:mine) m(pid)"),
+            {"mine": self.sessions},
+        )
+
+
+def blocker(
+    pid: int, application: str | None, user: str | None, address: str | None, state: str | None
+) -> str:
+    """Name a session that blocks, in words that lead to it. A pure function."""
+    if not pid:
+        return "a prepared transaction (see pg_prepared_xacts)"
+    parts = [f"application {application!r}" if application else "", f"user {user}" if user else ""]
+    parts += [f"from {address}" if address else "", state or ""]
+    return f"session {pid} ({', '.join(filter(None, parts)) or 'ended since'})"
 
 
 def refuse_transaction_pooler(database: Database, first: Any) -> None:
@@ -616,6 +697,7 @@ class Helper:
         self.deadline = time.monotonic() + self.timeout
         self._said = ""
         self._said_at = 0.0
+        self._lost = 0
         uris = addresses(environment)
         self.secrets = passwords(environment, uris.values())
         package = package_dir()
@@ -670,11 +752,9 @@ class Helper:
                 self.say_verdicts(verdicts)
                 return verdicts
             if states <= {"empty", "at_head"}:
-                with self.locks() as locks:
-                    if locks is not None:
-                        self.bring_to_head(locks, {"empty"})
-                        continue
-                more = "another process holds the lock"
+                more = self.attempt({"empty"})
+                if not more:
+                    continue
             elif "behind" in states:
                 more = "waiting for the migration"
             self.say_verdicts(verdicts, more)
@@ -688,14 +768,46 @@ class Helper:
             states = {verdict.state for verdict in verdicts.values()}
             more = ""
             if states != {"at_head"} and not states & (CERTAIN | {"unreachable"}):
-                with self.locks() as locks:
-                    if locks is not None:
-                        self.bring_to_head(locks, {"empty", "behind"})
-                        return self.inspect()
-                more = "another process holds the lock"
+                more = self.attempt({"empty", "behind"})
+                if not more:
+                    return self.inspect()
             self.say_verdicts(verdicts, more)
             if states == {"at_head"} or states & CERTAIN or self.out_of_time():
+                return {
+                    name: v if v.detail else dataclasses.replace(v, detail=more)
+                    for name, v in verdicts.items()
+                }
+
+    def attempt(self, from_states: set[str]) -> str:
+        """Bring all to head under the lock; return why it could not be done now, or nothing.
+
+        A database that restarts in the middle is no failure: MLflow's migrations are one
+        transaction, which is there as a whole or not at all.
+        """
+        try:
+            with self.locks() as locks:
+                if locks is None:
+                    return "another process holds the lock"
+                self.bring_to_head(locks, from_states)
+                return ""
+        except BlockedError as error:
+            return str(error)
+        except Exception as error:
+            if self._lost >= LOST_MOST or not was_lost(error):
+                raise
+            self._lost += 1
+            return f"the database went away: {first_line(error)}"
+
+    def inspect_when_back(self) -> dict[str, Verdict]:
+        """Return the states, from a database that may be just restarting."""
+        until = min(self.deadline, time.monotonic() + REPORT_SECONDS)
+        while True:
+            verdicts = self.inspect()
+            if all(verdict.state != "unreachable" for verdict in verdicts.values()):
                 return verdicts
+            if time.monotonic() >= until:
+                return verdicts
+            time.sleep(POLL_SECONDS)
 
     @contextlib.contextmanager
     def locks(self) -> Iterator[list[Lock] | None]:
@@ -730,10 +842,7 @@ class Helper:
             started = time.monotonic()
             # What MLflow prints is no verdict.
             with contextlib.redirect_stdout(sys.stderr):
-                if database.schema.name == "tracking":
-                    migrate_tracking(database, verdict.state == "empty")
-                else:
-                    migrate_auth(database)
+                self.run_migration(database, verdict.state == "empty")
             after = database.inspect()
             if after.state != "at_head":
                 raise RuntimeError(
@@ -742,6 +851,20 @@ class Helper:
             self.say(f"{database.schema.name} done in {time.monotonic() - started:.1f} s")
             if verdict.state == "empty" and database.schema.name == "tracking":
                 self.create_default_experiment(database)
+
+    def run_migration(self, database: Database, initialise: bool) -> None:
+        """Run MLflow's migration, and see to it that nobody blocks it for ever."""
+        with Watch(database, self.deadline, self.say) as watch:
+            try:
+                with unhurried_sessions(watch.sessions):
+                    if database.schema.name == "tracking":
+                        migrate_tracking(database, initialise)
+                    else:
+                        migrate_auth(database)
+            except database.database_error as error:
+                if watch.gave_up:
+                    raise BlockedError(watch.gave_up) from error
+                raise
 
     def create_default_experiment(self, database: Database) -> None:
         """Create the experiment that every server wants; several at once would trip over it."""
@@ -768,34 +891,73 @@ def migrate_tracking(database: Database, initialise: bool) -> None:
     head = private(module, "_get_latest_schema_revision", 0)()
     if head != database.scripts.head:
         raise ShapeError(f"MLflow names {head} as its head, its files {database.scripts.head}")
-    with unhurried_sessions():
-        function(database.engine)
+    function(database.engine)
 
 
 def migrate_auth(database: Database) -> None:
     """Run MLflow's own migration of basic auth's schema."""
     function = private("mlflow.server.auth.db.utils", "migrate", 2)
-    with unhurried_sessions():
-        function(database.engine, "head")
+    function(database.engine, "head")
 
 
 @contextlib.contextmanager
-def unhurried_sessions() -> Iterator[None]:
-    """Lift the time limits that a role may have for everyday queries, in every new session."""
+def unhurried_sessions(sessions: list[int]) -> Iterator[None]:
+    """Prepare every new session for a migration, and note its number in `sessions`.
+
+    Lifts the time limits that a role may have for everyday queries, and has the server notice,
+    where it can, that the migration's process is gone: one that waits for a lock would not.
+    """
     from sqlalchemy import event, pool
 
+    migrating = threading.get_ident()
+
     def lift(connection: Any, _record: Any) -> None:
-        cursor = connection.cursor()
-        for name in ("statement_timeout", "idle_in_transaction_session_timeout"):
-            cursor.execute(f"SET {name} = 0")
-        cursor.close()
-        connection.commit()
+        if threading.get_ident() != migrating:
+            return
+        for name, value in (
+            ("statement_timeout", "0"),
+            ("lock_timeout", "0"),
+            ("idle_in_transaction_session_timeout", "0"),
+            ("client_connection_check_interval", "'5s'"),  # from Postgres 14 on
+        ):
+            cursor = connection.cursor()
+            try:
+                cursor.execute(f"SET {name} = {value}")
+                connection.commit()
+            except connection.Error:
+                connection.rollback()
+            finally:
+                cursor.close()
+        sessions.append(connection.info.backend_pid)
 
     event.listen(pool.Pool, "connect", lift)
     try:
         yield
     finally:
         event.remove(pool.Pool, "connect", lift)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text."""
+    return str(error).strip().partition("\n")[0]
+
+
+def was_lost(error: BaseException) -> bool:
+    """Tell whether the database went away, from what was raised in the middle of the work."""
+    import sqlalchemy
+
+    if isinstance(error, LostError):
+        return True
+    if not isinstance(error, sqlalchemy.exc.DBAPIError):
+        return False
+    code = getattr(error.orig, "pgcode", None) or getattr(error.orig, "sqlstate", None)
+    if code:
+        return str(code).startswith(("08", "57P"))
+    # No code: it did not come from the server.
+    return error.connection_invalidated or (
+        isinstance(error, sqlalchemy.exc.OperationalError)
+        and classify(str(error.orig)) == "unreachable"
+    )
 
 
 def _timeout(environment: Mapping[str, str]) -> float:
@@ -838,9 +1000,8 @@ def run(command: str) -> int:
     except Exception as error:
         secrets = helper.secrets if helper else ()
         print(redact(traceback.format_exc(), secrets), file=sys.stderr)
-        first_line = str(error).strip().partition("\n")[0]
-        detail = redact(f"{command} failed: {type(error).__name__}: {first_line}", secrets)
-        verdicts = helper.inspect() if helper else {"tracking": Verdict("unknown")}
+        detail = redact(f"{command} failed: {type(error).__name__}: {first_line(error)}", secrets)
+        verdicts = helper.inspect_when_back() if helper else {"tracking": Verdict("unknown")}
         report(
             command,
             {
