@@ -70,6 +70,8 @@ def mlflow(runner: Runner) -> dict[str, object]:
     runner.make_namespace(workloads.SHARED, {})
     runner.apply(workloads.SHARED, workloads.base())
     space = f"--namespace={workloads.SHARED}"
+    # Not by wait_for_mlflow: without a migration Job it takes the initialisation of an empty
+    # database, while that is under way, for a schema that is behind.
     runner.kubectl("rollout", "status", space, "deployment/mlflow", "--timeout=240s")
     waited = runner.run_module("wait_for_mlflow", namespace=workloads.SHARED, timeout=60)
     assert waited["ready"], waited["msg"]

@@ -342,6 +342,37 @@ def test_what_it_may_not_be_asked_is_no_failure(
     assert "answers from the database" not in one(result, "tracking-mlflow")["message"]
 
 
+@pytest.mark.parametrize(
+    ("entry", "status"),
+    [
+        ({"state": "empty", "head": "b"}, "progressing"),
+        ({"state": "behind", "detail": "being initialised or migrated now by x"}, "progressing"),
+        ({"state": "behind", "current": "a", "head": "b"}, "failed"),
+    ],
+)
+def test_a_first_start_is_no_failure(
+    entry: Object,
+    status: str,
+    server: FakeApi,
+    run: t.Callable[..., Object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The init container initialises an empty database: an exec of the helper (see above) tells."""
+    document = fixture("plain")["objects"]
+    tracking = document[0]["spec"]["template"]["spec"]["containers"][1]
+    tracking["volumeMounts"] = [{"name": "schema", "mountPath": "/opt/mlops-mlflow"}]
+    starting: Object = {"state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}
+    for item in brought_up(document, {"Deployment/experiments": starting}):
+        server.put(PATHS[item["kind"]], item)
+
+    def meanwhile(_self: object, _seen: t.Any) -> CheckResult:
+        behind = problem("schema_behind", "behind")._replace(name="experiments-0")
+        return CheckResult(False, "behind", (behind,), {"schema": {"tracking": entry}})
+
+    monkeypatch.setattr(diagnose.MlflowCheck, "meanwhile", meanwhile)
+    assert one(run(ask=True), "experiments")["status"] == status
+
+
 # --- Words ----------------------------------------------------------------------------------------
 
 
