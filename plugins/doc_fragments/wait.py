@@ -98,8 +98,8 @@ attributes:
     support: none
   action:
     description: Has an action plugin of the same name.
-    details: It shows on standard error what is being waited for, where the module runs on the
-      controller.
+    details: It shows on standard error what is being waited for. Where the module runs on another
+      host, a second connection of the same kind reads it there.
     support: full
   idempotent:
     description: Changes nothing when it is run again.
