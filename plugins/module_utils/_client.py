@@ -84,9 +84,12 @@ def require_libraries(module: t.Any) -> None:
 class Api:
     """A small client of the Kubernetes API: lists, watches, logs, exec and port-forward."""
 
-    def __init__(self, auth: dict[str, t.Any]) -> None:
+    def __init__(
+        self, auth: dict[str, t.Any], clock: t.Callable[[], float] = time.monotonic
+    ) -> None:
         """Take kubernetes.core's authentication options; what is None comes from K8S_AUTH_*."""
         self._auth = auth
+        self._now = clock
         self._lock = threading.Lock()
         self.requests = 0
         self._server_time: tuple[float, float] | None = None
@@ -185,7 +188,7 @@ class Api:
     def _note_time(self, date: str | None) -> None:
         parsed = email.utils.parsedate_tz(date) if date else None
         if parsed is not None:
-            self._server_time = (float(email.utils.mktime_tz(parsed)), time.monotonic())
+            self._server_time = (float(email.utils.mktime_tz(parsed)), self._now())
 
     def _read(self, path: str, query: dict[str, t.Any], verb: str, resource: str) -> bytes:
         response = self._open(path, query, verb, resource, REQUEST_TIMEOUT)

@@ -115,7 +115,10 @@ class Engine:
         options: Options,
         check: Check | None = None,
         progress: t.Callable[[str, float], None] | None = None,
+        clock: t.Callable[[], float] = time.monotonic,
     ) -> None:
+        """Take a clock (s) that never goes back; tests give one that runs as they like."""
+        self._now = clock
         self._api = api
         self._targets = list(dict.fromkeys(targets))
         self._options = options
@@ -125,7 +128,7 @@ class Engine:
         self._tracker = Tracker(options.tolerances)
         self._reports: queue.SimpleQueue[t.Any] = queue.SimpleQueue()
         self._watches: list[_watch.Watch] = []
-        self._start = time.monotonic()
+        self._start = self._now()
         self._verdicts: dict[Target, Verdict] = {}
         self._ready_at: dict[Target, float] = {}
         self._failed: dict[Target, Problem] = {}
@@ -168,7 +171,7 @@ class Engine:
         return list(found)
 
     def _clock(self) -> Clock:
-        now = time.monotonic()
+        now = self._now()
         return Clock(now, self._api.server_wall(now))
 
     def _look_once(self) -> dict[str, t.Any]:
@@ -199,9 +202,9 @@ class Engine:
         # With nothing to follow there is nothing to wait for.
         due: float | None = None if streams else self._start
         while True:
-            now = time.monotonic()
+            now = self._now()
             self._take_reports(min(due or end, end) - now)
-            now = time.monotonic()
+            now = self._now()
             if all(self._state.is_synced(*stream) for stream in streams):
                 failures, due = self._judge()
                 self._run_check(now)
@@ -226,7 +229,7 @@ class Engine:
             return
 
     def _take(self, report: t.Any) -> None:
-        now = time.monotonic()
+        now = self._now()
         if isinstance(report, _Checked):
             self._take_check(report, now)
             return
@@ -450,7 +453,7 @@ class Engine:
 
     def _note(self, thing: str, event: str) -> None:
         if len(self._timeline) < LONGEST_TIMELINE:
-            at = round(time.monotonic() - self._start, 2)
+            at = round(self._now() - self._start, 2)
             self._timeline.append({"at": at, "object": thing, "event": self._clean(event)})
 
     def _clean(self, text: str) -> str:
@@ -605,7 +608,7 @@ class Engine:
             )
         return {
             "ready": ready,
-            "elapsed": round(time.monotonic() - self._start, 2),
+            "elapsed": round(self._now() - self._start, 2),
             "requests": self._api.requests,
             "resources": resources,
             "timeline": self._timeline,

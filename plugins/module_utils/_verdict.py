@@ -68,6 +68,8 @@ _PULL_IS_CERTAIN = re.compile(
     r"|access denied|denied:|authentication required|authorization failed|no basic auth",
     re.IGNORECASE,
 )
+_MOUNT_FAILED = frozenset({"FailedMount", "FailedAttachVolume"})
+_MOUNTED = frozenset({"Pulling", "Pulled", "Created", "Started"})
 _WEBHOOK_SILENT = re.compile(r"failed calling webhook|failed to call webhook", re.IGNORECASE)
 _ABOUT_CLAIMS = re.compile(r"persistentvolumeclaim", re.IGNORECASE)
 # Conditions by which custom resources commonly say that they are done, the best first.
@@ -581,14 +583,18 @@ def _mount_problems(pod: Object, state: State) -> list[Problem]:
         reason not in ("ContainerCreating", "PodInitializing") for reason in waiting
     ):
         return []
-    failed = [
+    if condition(pod, "PodReadyToStartContainers", "True"):
+        return []
+    # The kubelet pulls and starts nothing before all volumes are mounted; the events of a mount
+    # that failed before stay, and a pull can take long.
+    telling = [
         event
         for event in state.events(pod)
-        if event.get("reason") in ("FailedMount", "FailedAttachVolume")
+        if event.get("reason") in _MOUNT_FAILED or event.get("reason") in _MOUNTED
     ]
-    if not failed:
+    if not telling or telling[-1].get("reason") in _MOUNTED:
         return []
-    message = str(failed[-1].get("message") or "")
+    message = str(telling[-1].get("message") or "")
     return [_problem(pod, "volume", f"pod {pod['metadata']['name']}: {message}")]
 
 

@@ -39,6 +39,8 @@ class FakeApi:
 
             protocol_version = "HTTP/1.1"
             wbufsize = -1
+            # An event that waits for the last one's acknowledgement comes 40 ms late.
+            disable_nagle_algorithm = True
 
             def do_GET(self) -> None:
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
