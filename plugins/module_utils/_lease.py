@@ -242,11 +242,20 @@ class Lease:
         """Say who holds it, since when, and what can be done about it."""
         after = f" after waiting {waited:.0f} s" if waited else ""
         left = max(0.0, held.renewed + held.ttl + SKEW - self._wall())
+        if waited > held.ttl + SKEW:
+            # A dead one's lock would have been taken.
+            hope = "It keeps renewing its lock, so it is at work; -e mlflow_lock_wait=SECONDS"
+            hope += " waits longer. "
+        else:
+            hope = (
+                "If that run is dead, its lock ends by itself in "
+                f"{min(left, held.ttl + SKEW):.0f} s; "
+                f"to wait for it, add -e mlflow_lock_wait={held.ttl + 3 * SKEW:.0f}. "
+            )
         return (
             f"another run holds the release lock of namespace {self._namespace}{after}: "
             f"{held.holder}, since {_short(held.since)}, last renewed {_short(held.renewed)}. "
-            f"If that run is dead, its lock ends by itself in {min(left, held.ttl + SKEW):.0f} s; "
-            f"to wait for it, add -e mlflow_lock_wait={held.ttl + 3 * SKEW:.0f}. "
+            f"{hope}"
             "To break the lock of a run that certainly does nothing any more: "
             f"kubectl -n {self._namespace} delete lease {self._name}"
         )

@@ -123,7 +123,7 @@ def test_one_of_two_runs_works_and_the_other_fails_or_waits(kubectl: Kubectl, st
     until("the lock is held", lambda: holder(kubectl), first)
     name = holder(kubectl)
     waiting = start(change, "--extra-vars=mlflow_lock_wait=240")
-    hasty = start()
+    hasty = start("--extra-vars=mlflow_lock_wait=0")
 
     code, output = ended(hasty)
     assert code != 0
