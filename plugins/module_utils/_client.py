@@ -13,7 +13,9 @@ from __future__ import annotations
 import email.utils
 import json
 import re
+import signal
 import socket
+import sys
 import threading
 import time
 import traceback
@@ -93,6 +95,7 @@ class Api:
         self._lock = threading.Lock()
         self.requests = 0
         self._server_time: tuple[float, float] | None = None
+        _end_in_order()
         self._connect()
 
     def _connect(self) -> None:
@@ -361,6 +364,25 @@ class Api:
                 "pods/exec",
             )
         return (1 if code is None else code), output, errors
+
+
+def _end_in_order() -> None:
+    """Let this process run its clean-up when it is told to end.
+
+    The kubernetes client writes a kubeconfig's certificates and keys to temporary files, and
+    removes them when Python ends, which a signal alone does not let it do.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _end)
+
+
+def _end(number: int, _frame: t.Any) -> t.NoReturn:
+    # A second signal must not interrupt the clean-up.
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def _pod_path(namespace: str, pod: str) -> str:

@@ -7,8 +7,10 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
+import pathlib
 import queue
 import socket
+import ssl
 import struct
 import threading
 import typing as t
@@ -22,7 +24,8 @@ SILENT = "silent"
 class FakeApi:
     """Holds objects by list path, and pushes watch events to whoever watches."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: tuple[pathlib.Path, pathlib.Path] | None = None) -> None:
+        """Serve over TLS with a certificate and key if they are given."""
         self.objects: dict[str, dict[str, t.Any]] = {}
         self.version = 100
         self.requests: list[tuple[str, dict[str, str], dict[str, str]]] = []
@@ -51,7 +54,11 @@ class FakeApi:
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        if tls:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(*tls)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self) -> None:
