@@ -451,7 +451,7 @@ def failure_latency(quick: bool) -> list[Row]:
             tuple(values),
             max(past) <= 2,
             "s",
-            f"{', '.join(chosen)}; “never” means not within {CAP} s past the tolerance.",
+            f'{", ".join(chosen)}; "never" means not within {CAP} s past the tolerance.',
         )
         for peer, values in told.items()
     ]
@@ -629,7 +629,7 @@ def apply_many(quick: bool) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder, namespaces(NAMESPACE):
         nothing = [{"ansible.builtin.meta": "noop"}]
         # What Ansible takes to start and end is not the task's.
-        empty = percentile([timed(playbook(nothing, folder)) for _ in range(turns)], 50)
+        empty = percentile([timed(playbook(nothing, folder)) for _turn in range(turns)], 50)
         for turn in range(turns):
             for count, (ours, theirs) in figures.items():
                 ours.append(by_task(maps(count, f"ours-{turn}-{count}"), folder))
@@ -694,7 +694,7 @@ def fresh_site(quick: bool) -> list[Row]:
                 ]
                 for figures, command in deploy if turn % 2 else deploy[::-1]:
                     figures.append(timed(command))
-                again += [timed(site("bench-site")) for _ in range(2)]
+                again += [timed(site("bench-site")) for _turn in range(2)]
     more = percentile(ours, 50) - percentile(theirs, 50)
     return [
         Row(

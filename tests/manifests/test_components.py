@@ -6,21 +6,7 @@ import configparser
 from pathlib import Path
 
 import pytest
-
-# What holds for the tree holds with components: run again here, with this module's renders.
-from ansible_collections.mlops.mlflow.tests.manifests.test_manifests import (  # noqa: F401
-    test_every_object_is_labelled,
-    test_every_object_is_valid,
-    test_images_are_named_by_tag,
-    test_names_are_unique,
-    test_no_account_has_a_token,
-    test_no_credential_is_written_out,
-    test_pods_are_restricted,
-    test_resources_are_set,
-    test_selectors_never_change,
-    test_the_helper_runs_before_the_server_and_in_the_migration,
-    test_what_is_referred_to_is_there,
-)
+from ansible_collections.mlops.mlflow.tests.manifests import test_manifests as promises
 from ansible_collections.mlops.mlflow.tests.manifests.tree import (
     TREE,
     Object,
@@ -31,6 +17,21 @@ from ansible_collections.mlops.mlflow.tests.manifests.tree import (
     one,
     pods,
 )
+
+# What holds for the tree holds with components: run again here, with this module's renders.
+test_every_object_is_labelled = promises.test_every_object_is_labelled
+test_every_object_is_valid = promises.test_every_object_is_valid
+test_images_are_named_by_tag = promises.test_images_are_named_by_tag
+test_names_are_unique = promises.test_names_are_unique
+test_no_account_has_a_token = promises.test_no_account_has_a_token
+test_no_credential_is_written_out = promises.test_no_credential_is_written_out
+test_pods_are_restricted = promises.test_pods_are_restricted
+test_resources_are_set = promises.test_resources_are_set
+test_selectors_never_change = promises.test_selectors_never_change
+test_the_helper_runs_before_the_server = (
+    promises.test_the_helper_runs_before_the_server_and_in_the_migration
+)
+test_what_is_referred_to_is_there = promises.test_what_is_referred_to_is_there
 
 S3 = ("s3-artifacts", "s3-credentials", "s3-ca")
 POLICIES = ("network-policy", "network-policy-external")

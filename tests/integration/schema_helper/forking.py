@@ -10,6 +10,7 @@ names: pid, stdout, stderr and, when the helper has ended, status.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import runpy
@@ -19,8 +20,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-import mlflow.store.db.utils
-import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 - imported to have it
+# Imported once, to have them in every child.
+for name in ("mlflow.store.db.utils", "mlflow.store.tracking.sqlalchemy_store"):
+    importlib.import_module(name)
 
 
 def write(folder: str, name: str, value: int) -> None:
