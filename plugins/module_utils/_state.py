@@ -31,6 +31,8 @@ class State:
 
     def __init__(self) -> None:
         self._objects: dict[Kind, dict[tuple[str, str], Object]] = {}
+        # The version of each object last heard of, of deleted ones too.
+        self._versions: dict[tuple[Kind, tuple[str, str]], int] = {}
         self._synced: set[tuple[Kind, str | None]] = set()
         # When each container instance started, on the monotonic clock.
         self._started: dict[tuple[str, str, int], float] = {}
@@ -43,18 +45,27 @@ class State:
         known = self._objects.setdefault(kind, {})
         for key in [key for key in known if namespace is None or key[0] == namespace]:
             del known[key]
+        # A list counts whatever was heard before: a restored etcd begins with lower versions.
+        for about in [one for one in self._versions if one[0] == kind]:
+            if namespace is None or about[1][0] == namespace:
+                del self._versions[about]
         self._synced.add((kind, namespace))
         for item in items:
             known[_key(item)] = item
+            self._versions[kind, _key(item)] = _version(item)
             self._note(kind, item, clock, listed=True)
 
     def apply(self, kind: Kind, event: str, item: Object, clock: Clock) -> None:
-        """Take one watch event: ADDED, MODIFIED or DELETED."""
+        """Take one watch event: ADDED, MODIFIED or DELETED; leave one older than what is known."""
+        key, version = _key(item), _version(item)
+        if version and version < self._versions.get((kind, key), 0):
+            return
+        self._versions[kind, key] = version
         known = self._objects.setdefault(kind, {})
         if event == "DELETED":
-            known.pop(_key(item), None)
+            known.pop(key, None)
         else:
-            known[_key(item)] = item
+            known[key] = item
         self._note(kind, item, clock, listed=False)
 
     def _note(self, kind: Kind, item: Object, clock: Clock, listed: bool) -> None:
@@ -175,10 +186,15 @@ def event_time(event: Object) -> str:
     )
 
 
+def _version(item: Object) -> int:
+    """Return an object's resourceVersion; 0 if it has none that can be compared."""
+    text = str(item["metadata"].get("resourceVersion") or "")
+    return int(text) if text.isdigit() else 0
+
+
 def _event_order(event: Object) -> tuple[float, int]:
-    version = str(event["metadata"].get("resourceVersion") or "")
     seconds = wall_seconds(event_time(event)) or 0.0
-    return int(seconds), int(version) if version.isdigit() else 0
+    return int(seconds), _version(event)
 
 
 def _key(item: Object) -> tuple[str, str]:

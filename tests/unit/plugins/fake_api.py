@@ -24,8 +24,8 @@ SILENT = "silent"
 class FakeApi:
     """Holds objects by list path, and pushes watch events to whoever watches."""
 
-    def __init__(self, tls: tuple[pathlib.Path, pathlib.Path] | None = None) -> None:
-        """Serve over TLS with a certificate and key if they are given."""
+    def __init__(self, tls: tuple[pathlib.Path, pathlib.Path] | None = None, port: int = 0) -> None:
+        """Serve over TLS with a certificate and key if they are given; port 0 is any free one."""
         self.objects: dict[str, dict[str, t.Any]] = {}
         self.version = 100
         self.requests: list[tuple[str, dict[str, str], dict[str, str]]] = []
@@ -52,7 +52,7 @@ class FakeApi:
             def log_message(self, format: str, *args: t.Any) -> None:
                 """Stay silent."""
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
         if tls:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

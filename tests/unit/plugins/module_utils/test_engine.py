@@ -246,3 +246,38 @@ def test_result_is_the_same_for_a_deleted_object(server: FakeApi) -> None:
     later(0.2, server.put, DEPLOYMENTS, deployment(0), "DELETED")
     result = engine(server, tolerances={"not_found": 0.3}).run()
     assert result["failure"]["reason"] == "not_found"
+
+
+def test_api_server_away_for_a_while(server: FakeApi) -> None:
+    """The server goes away with all its connections, comes back, and the wait goes on."""
+    back: list[FakeApi] = []
+
+    def restart() -> None:
+        server.close()
+        for path in list(server.streams):
+            server.disturb(path, RESET)
+        time.sleep(0.5)
+        again = FakeApi(port=int(server.url.rpartition(":")[2]))
+        again.objects, again.version = server.objects, server.version
+        back.append(again)
+        again.put(DEPLOYMENTS, deployment(1))
+
+    later(0.3, restart)
+    result = engine(server, timeout=30.0).run()
+    for again in back:
+        again.close()
+    assert result["ready"], result["msg"]
+    events = [entry["event"] for entry in result["timeline"] if entry["object"] == "API server"]
+    assert "does not answer" in events[0] or "closed" in events[0] or "broken" in events[0].lower()
+
+
+@pytest.mark.parametrize("jump", [-7200.0, 7200.0])
+def test_wall_clock_jumps(server: FakeApi, monkeypatch: pytest.MonkeyPatch, jump: float) -> None:
+    """Setting this host's clock neither ends a tolerance early nor makes it longer."""
+    image = {"image": "x", "state": {"waiting": {"reason": "ErrImagePull", "message": "timeout"}}}
+    server.put(PODS, pod(**image))
+    wall = time.time
+    later(0.2, monkeypatch.setattr, time, "time", lambda: wall() + jump)
+    result = engine(server, tolerances={"image_pull": 1.0}).run()
+    assert result["failure"]["reason"] == "image_pull"
+    assert 1.0 <= result["elapsed"] < 5.0

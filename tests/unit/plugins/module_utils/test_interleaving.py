@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import random
 import typing as t
 
 from ansible_collections.mlops.mlflow.plugins.module_utils._kinds import Kind
@@ -99,3 +100,21 @@ def test_streams_interleave(seed: int, data: st.DataObject) -> None:
     found, _state = statuses([recording[0], *mixed])
     assert found == expected
     assert found.status == "ready"
+
+
+@QUICK
+@given(seed=st.integers(0, 10_000), order=st.randoms(use_true_random=False))
+def test_stale_events(seed: int, order: random.Random) -> None:
+    """An old version of an object that comes again changes nothing, even after its deletion."""
+    recording = Rollout(seed, "ns", WALL).recording
+    for number, one in enumerate(recording, 1):
+        one.item["metadata"]["resourceVersion"] = str(number)
+    expected, fresh = statuses(recording)
+    disturbed = []
+    for number, one in enumerate(recording):
+        disturbed.append(one)
+        if order.random() < 0.3:
+            disturbed.append(order.choice(recording[: number + 1]))
+    found, state = statuses([*disturbed, *order.sample(recording, len(recording) // 2)])
+    assert found == expected
+    assert state._objects == fresh._objects
