@@ -115,6 +115,8 @@ class Scripts:
     head: str
     known: frozenset[str]
     tables: frozenset[str]
+    # Every name in the migrations: also those of tables that they made once and left behind.
+    mentioned: frozenset[str] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -303,8 +305,11 @@ def read_scripts(package: Path, schema: Schema) -> Scripts:
     """Read a schema's head, its revisions and its tables from MLflow's source files."""
     folder = package / schema.script_dir / "versions"
     down: dict[str, tuple[str, ...]] = {}
+    mentioned: set[str] = set()
     for path in sorted(folder.glob("*.py")):
-        found = _assignments(path.read_text(encoding="utf-8"))
+        source = path.read_text(encoding="utf-8")
+        mentioned |= set(re.findall(r"[\"'](\w+)[\"']", source))
+        found = _assignments(source)
         revision = found.get("revision")
         if isinstance(revision, str):
             parents = found.get("down_revision")
@@ -323,7 +328,7 @@ def read_scripts(package: Path, schema: Schema) -> Scripts:
             tables |= set(re.findall(r"^\s+__tablename__\s*=\s*[\"'](\w+)[\"']", text, re.M))
     if not schema.core <= tables:
         raise ShapeError(f"MLflow {version(package)} does not define {_names(schema.core)}")
-    return Scripts(heads.pop(), frozenset(down), frozenset(tables))
+    return Scripts(heads.pop(), frozenset(down), frozenset(tables), frozenset(mentioned))
 
 
 def _assignments(source: str) -> dict[str, Any]:
@@ -485,7 +490,7 @@ class Database:
     def _newer(self, connection: Any, mine: frozenset[str]) -> tuple[str, ...]:
         """Return the tables and columns that this image's MLflow does not know."""
         known = model_columns(self.schema)
-        found = set(mine - set(known))
+        found = set(mine - set(known) - self.scripts.mentioned)
         rows = connection.execute(
             self.sql(
                 "SELECT c.relname, a.attname FROM pg_catalog.pg_attribute a"
@@ -844,6 +849,8 @@ class Helper:
             with contextlib.redirect_stdout(sys.stderr):
                 self.run_migration(database, verdict.state == "empty")
             after = database.inspect()
+            if after.state == "unreachable":
+                raise LostError(after.detail)
             if after.state != "at_head":
                 raise RuntimeError(
                     f"{database.schema.name} is {after.state} afterwards: {after.detail}"

@@ -48,7 +48,11 @@ class Proxy:
     """Passes on what clients and server say; `act` is called at the point."""
 
     def __init__(
-        self, server_port: int, point: Point | None = None, act: Callable[[], None] | None = None
+        self,
+        server_port: int,
+        point: Point | None = None,
+        act: Callable[[], None] | None = None,
+        listen: int = 0,
     ) -> None:
         self.server_port = server_port
         self.point = point
@@ -60,7 +64,7 @@ class Proxy:
         self.away = threading.Event()
         self._guard = threading.Lock()
         self._open: set[socket.socket] = set()
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", listen))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -95,6 +99,8 @@ class Proxy:
             except OSError:
                 close(client)
                 continue
+            for one in (client, server):
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._guard:
                 self._open |= {client, server}
             Conversation(self, client, server).start()
@@ -103,7 +109,7 @@ class Proxy:
         """Note a statement of the migration; tell whether it is that of the point."""
         with self._guard:
             self.statements.append(text)
-            return bool(self.point) and len(self.statements) - 1 == self.point.statement  # type: ignore[union-attr]
+            return self.point is not None and len(self.statements) - 1 == self.point.statement
 
     def at_the_point(self) -> None:
         """Do what is to be done there; the client gets no further answer."""
