@@ -6,6 +6,7 @@ KIND_CLUSTER_NAME=mlflow MLFLOW_TEST_NAMESPACE=lock-test pytest molecule/lock
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -61,14 +62,16 @@ def start() -> Iterator[Start]:
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             text=True,
+            start_new_session=True,
         )
         started.append(process)
         return process
 
     yield call
     for process in started:
-        if process.poll() is None:
-            process.kill()
+        # Also a worker of Ansible's that outlived the ansible-playbook that was killed.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
