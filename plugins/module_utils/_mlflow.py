@@ -253,6 +253,10 @@ class MlflowCheck:
             if explained is None:
                 return None
             facts = {**self.nothing(), "schema": verdict}
+            under_way = _schema.under_way(verdict) if verdict else ""
+            # It will be there in a moment: for a wait, that is no failure.
+            if under_way and explained[0] in _schema.MIGRATABLE:
+                return CheckResult(False, under_way, (), facts)
             problem = _pod_problem(pod, container, *explained)
             return CheckResult(False, problem.message, (problem,), facts)
         return None

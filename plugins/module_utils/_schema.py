@@ -78,6 +78,18 @@ def explain(verdict: Verdict) -> tuple[str, str] | None:
     return found[1:] if found else None
 
 
+def under_way(verdict: Verdict) -> str:
+    """Say which database is being brought to its schema at this moment, or nothing.
+
+    The init container initialises an empty one by itself; what is being migrated says so.
+    """
+    for name, entry in _databases(verdict):
+        detail = str(entry.get("detail") or "")
+        if entry.get("state") == "empty" or "migrated now" in detail:
+            return f"the {name} database is {detail or 'empty, and about to be initialised'}"
+    return ""
+
+
 def _databases(verdict: Verdict) -> list[tuple[str, dict[str, t.Any]]]:
     return [
         (name, verdict[name])

@@ -333,9 +333,8 @@ class Diagnosis:
             learned = check.meanwhile(self._seen(finding, pods)) if helper else None
             if learned is None:
                 return finding
-            under_way = _under_way(learned.facts.get("schema") or {})
-            if under_way:
-                return finding._replace(message=f"{finding.message} · {under_way}")
+            if not learned.problems:
+                return finding._replace(message=f"{finding.message} · {learned.message}")
             return _diagnosis.weigh(finding, learned.problems, self._state, self._clock)
         result = check(self._seen(finding, [server_pod(pod) for pod in pods]))
         told = result.facts.get("server") or {}
@@ -396,18 +395,6 @@ class Diagnosis:
             if lines:
                 return redact(_words.telling_line(lines))
         return ""
-
-
-def _under_way(schema: dict[str, t.Any]) -> str:
-    """Say which database is being brought to its schema at this moment, or nothing.
-
-    The init container initialises an empty one by itself; what is being migrated says so.
-    """
-    for name, entry in schema.items():
-        detail = str(entry.get("detail") or "")
-        if entry.get("state") == "empty" or "migrated now" in detail:
-            return f"the {name} database is {detail or 'empty, and about to be initialised'}"
-    return ""
 
 
 def argument_spec() -> dict[str, t.Any]:

@@ -218,6 +218,24 @@ def test_meanwhile_asks_a_pod_that_waits() -> None:
 
 
 @pytest.mark.parametrize(
+    "entry",
+    [
+        {"state": "empty", "head": "b"},
+        {"state": "behind", "head": "b", "detail": "being initialised or migrated now by x"},
+    ],
+)
+def test_a_database_that_is_being_initialised_is_no_failure(entry: dict[str, str]) -> None:
+    """A first start without a migration Job: the server's own init container sees to it."""
+    running = {"name": "schema-wait", "state": {"running": {}}}
+    found = _mlflow.MlflowCheck(t.cast(t.Any, Helper({"tracking": entry})), _mlflow.Server())
+    target = Target(DEPLOYMENT, "ns", "mlflow")
+    result = found.meanwhile({target: ({}, [pod(initContainerStatuses=[running])])})
+    assert result is not None
+    assert result.problems == ()
+    assert result.facts["schema"] == {"tracking": entry}
+
+
+@pytest.mark.parametrize(
     ("image", "version"),
     [
         ("ghcr.io/mlflow/mlflow:v3.17.2-full", "3.17.2"),

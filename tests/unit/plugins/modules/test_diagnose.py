@@ -11,7 +11,7 @@ import typing as t
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.mlops.mlflow.plugins.module_utils import _diagnosis
+from ansible_collections.mlops.mlflow.plugins.module_utils import _diagnosis, _mlflow
 from ansible_collections.mlops.mlflow.plugins.module_utils._engine import CheckResult
 from ansible_collections.mlops.mlflow.plugins.module_utils._kinds import (
     CLAIM,
@@ -365,11 +365,11 @@ def test_a_first_start_is_no_failure(
     for item in brought_up(document, {"Deployment/experiments": starting}):
         server.put(PATHS[item["kind"]], item)
 
-    def meanwhile(_self: object, _seen: t.Any) -> CheckResult:
-        behind = problem("schema_behind", "behind")._replace(name="experiments-0")
-        return CheckResult(False, "behind", (behind,), {"schema": {"tracking": entry}})
+    def run_helper(_self: object, _pod: Object, _container: str) -> t.Any:
+        return {"tracking": entry}, ("", "")
 
-    monkeypatch.setattr(diagnose.MlflowCheck, "meanwhile", meanwhile)
+    monkeypatch.setattr(diagnose.MlflowCheck, "_run_helper", run_helper)
+    monkeypatch.setattr(_mlflow, "waiting_for_schema", lambda _pod: "schema-wait")
     assert one(run(ask=True), "experiments")["status"] == status
 
 
