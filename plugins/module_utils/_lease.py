@@ -17,6 +17,7 @@ from __future__ import annotations
 import datetime
 import os
 import select
+import signal
 import threading
 import time
 import typing as t
@@ -318,8 +319,9 @@ class Renewal:
         due = time.monotonic() + pause
         while not self._ended.wait(1.0):
             if abandoned():
-                # Nobody would read a result.
-                os._exit(1)
+                # Nobody would read a result. A signal, so that the main thread cleans up.
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
             if time.monotonic() < due:
                 continue
             try:
