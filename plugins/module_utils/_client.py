@@ -15,7 +15,6 @@ import json
 import re
 import signal
 import socket
-import sys
 import threading
 import time
 import traceback
@@ -382,7 +381,7 @@ def _end_in_order() -> None:
 def _end(number: int, _frame: t.Any) -> t.NoReturn:
     # A second signal must not interrupt the clean-up.
     signal.signal(number, signal.SIG_IGN)
-    sys.exit(128 + number)
+    raise SystemExit(128 + number)
 
 
 def _pod_path(namespace: str, pod: str) -> str:
