@@ -120,7 +120,7 @@ def judge_answers(
     health = ask("GET", "/health", None)
     facts["health"] = health.status
     if health.status != 200:
-        return facts, ("http_unready", f"/health answers {health.status}: {health.body}")
+        return facts, ("http_unready", f"/health answers {health.status}: {_message(health.body)}")
     version = ask("GET", "/version", None)
     if version.status == 200:
         facts["version"] = version.body.strip()
@@ -142,7 +142,7 @@ def _judge_search(answer: Answer, with_credentials: bool) -> tuple[str, str] | N
                 return None
         except ValueError:
             pass
-        return "http_unready", f"a search is not answered with JSON: {answer.body[:120]}"
+        return "http_unready", f"a search is not answered with JSON: {_message(answer.body)[:120]}"
     words = f"a search for experiments is answered with {answer.status}: {_message(answer.body)}"
     if answer.status == 403 and "host" in answer.body.lower():
         return "http_unready", words
@@ -156,11 +156,15 @@ def _judge_search(answer: Answer, with_credentials: bool) -> tuple[str, str] | N
     return "http_unready", words
 
 
+_NOT_READ = re.compile(r"<(style|script|title)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+
+
 def _message(body: str) -> str:
     try:
         value = json.loads(body)
     except ValueError:
-        return one_line(body)[:300]
+        # Of a page for people, what they would read.
+        return one_line(_NOT_READ.sub(" ", body))[:300]
     text = value.get("message") or value.get("error_code") if isinstance(value, dict) else None
     return one_line(str(text or body))[:300]
 

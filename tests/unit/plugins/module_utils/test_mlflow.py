@@ -204,6 +204,22 @@ def test_termination_messages_stand_in() -> None:
     assert _mlflow.schema_from_messages([pod()]) is None
 
 
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ('{"message": "no such thing"}', "no such thing"),
+        ("plain words", "plain words"),
+        (
+            "<!DOCTYPE HTML><html><head><title>Error</title><style>p {}</style></head>"
+            "<body><h1>404</h1>\n<p>File not found.</p></body></html>",
+            "404 File not found.",
+        ),
+    ],
+)
+def test_an_answer_in_words(body: str, words: str) -> None:
+    assert _mlflow._message(body).split() == words.split()
+
+
 def test_meanwhile_asks_a_pod_that_waits() -> None:
     """A server that waits for its schema is asked what it waits for."""
     running = {"name": "schema-wait", "state": {"running": {}}}
