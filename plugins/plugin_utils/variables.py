@@ -357,6 +357,10 @@ def _check_run(settings: dict[str, t.Any]) -> t.Iterator[str]:
     timeout = settings.get("mlflow_timeout")
     if timeout is not None and not 1 <= timeout <= 86400:
         yield f"mlflow_timeout: must be between 1 and 86400 seconds, not {timeout}"
+    for name, least in (("mlflow_lock_wait", 0), ("mlflow_lock_ttl", 30)):
+        duration = settings.get(name)
+        if duration is not None and not least <= duration <= 86400:
+            yield f"{name}: must be between {least} and 86400 seconds, not {duration}"
     for reason, seconds in (settings.get("mlflow_tolerances") or {}).items():
         if reason not in REASONS:
             yield f"mlflow_tolerances.{reason}: no such reason{suggestion(str(reason), REASONS)}"

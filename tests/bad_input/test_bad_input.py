@@ -56,6 +56,11 @@ VARIABLES: dict[str, tuple[dict[str, t.Any], list[str]]] = {
         {"mlflow_components": ["external-postgres"]},
         ["mlflow_config.PGHOST: is not set"],
     ),
+    "lock-ttl-too-short": (
+        {"mlflow_lock_ttl": 5},
+        ["mlflow_lock_ttl: must be between 30 and 86400 seconds"],
+    ),
+    "lock-wait-negative": ({"mlflow_lock_wait": -1}, ["mlflow_lock_wait: must be between 0 and"]),
     "config-is-a-list": ({"mlflow_config": ["A=1"]}, ["mlflow_config: must be a mapping"]),
     "config-name-is-none": (
         {"mlflow_config": {"MLFLOW-WORKERS": 1}},
