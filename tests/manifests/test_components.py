@@ -14,6 +14,7 @@ from ansible_collections.mlops.mlflow.tests.manifests.tree import (
     build,
     called,
     combine,
+    containers,
     one,
     pods,
 )
@@ -213,6 +214,17 @@ def test_policies_leave_open_what_is_needed_and_nothing_else(folders: dict[str, 
     assert ports_out(objects, smoke_test, server) == {5000}
     assert ports_out(objects, database, server) == set()
     assert ports_out(objects, server, server) == set()
+
+
+def test_who_has_the_databases_password_says_so_to_the_policies(folders: dict[str, Path]) -> None:
+    """By a label of the pod's own: policies name no component, so that none is forgotten."""
+    for objects in map(build, folders.values()):
+        for name, pod in pods(objects):
+            client = pod["metadata"]["labels"].get("mlops.mlflow/database-client") == "true"
+            variables = {v["name"] for c in containers(pod) for v in c.get("env", [])}
+            assert client == ("PGPASSWORD" in variables), name
+            server_client = pod["metadata"]["labels"].get("mlops.mlflow/server-client") == "true"
+            assert server_client == ("MLFLOW_TRACKING_URI" in variables), name
 
 
 def test_policies_know_the_containers_ports(folders: dict[str, Path]) -> None:

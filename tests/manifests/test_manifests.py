@@ -128,6 +128,8 @@ def test_every_object_is_labelled(render: tuple[Object, ...]) -> None:
         assert labels["app.kubernetes.io/component"] in COMPONENTS, item["metadata"]["name"]
     for name, pod in pods(render):
         assert "app.kubernetes.io/component" in pod["metadata"]["labels"], name
+        # The policy of default-deny chooses by it.
+        assert pod["metadata"]["labels"]["app.kubernetes.io/part-of"] == "mlflow", name
 
 
 def test_components_are_what_the_stages_expect() -> None:
