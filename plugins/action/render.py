@@ -37,6 +37,8 @@ _OPTIONS: dict[str, dict[str, t.Any]] = {
     "storage_class": {"type": "str", "default": ""},
     "artifact_storage_size": {"type": "str", "default": ""},
     "database_storage_size": {"type": "str", "default": ""},
+    "secrets": {"type": "dict", "default": {}},
+    "secret_store": {"type": "dict", "default": {}},
 }
 _NOT_SETTINGS = ("overlay", "components", "smoke_test")
 
@@ -142,12 +144,18 @@ def render(arguments: dict[str, t.Any], folder: str) -> list[kustomization.Objec
     plain = shop.build({}, " with the components of mlflow_components" if shop.components else "")
     wanted = ["migration"] + (["smoke-test"] if arguments["smoke_test"] else [])
     # Before the inventory's own, which may have something to say about their Jobs.
+    if kustomization.external_secrets(settings) and not kustomization.find(
+        plain, "ExternalSecret", kustomization.CREDENTIALS
+    ):
+        wanted.append("external-secrets")
     shop.components[:0] = [
         overlays.KUSTOMIZE / "components" / component
         for component in wanted
         if not kustomization.jobs(plain, component)
     ]
-    part = kustomization.edits(plain, settings)
+    # What is referred to differently has to be seen in these components, too.
+    whole = shop.build({}, " with the collection's own components") if settings.secrets else plain
+    part = kustomization.edits(whole, settings)
     edited = shop.build(part, " with the inventory's settings")
     version = settings.version or kustomization.version_of(edited)
     patches = kustomization.rename_patches(kustomization.job_names(edited, version))
@@ -186,6 +194,7 @@ def describe(objects: list[kustomization.Object], version: str) -> dict[str, t.A
         "kinds": kustomization.kinds(objects),
         "secrets": kustomization.summary_of_secrets(objects),
         "credential_keys": kustomization.credential_keys(objects),
+        "administrator": kustomization.administrator(objects),
         "secret_definitions": json.dumps(kustomization.secrets(objects)),
     }
 
@@ -219,6 +228,9 @@ class ActionModule(ActionBase):
         except (RenderError, kustomization.SettingsError) as error:
             result.update(failed=True, msg=f"{error}. Nothing was written.")
             return result
+        settings = kustomization.Settings(secrets=arguments["secrets"])
+        described["existing_secrets"] = kustomization.existing_secrets(settings)
+        described["external_secrets"] = kustomization.external_secrets(settings)
         result.update(changed=False, _ansible_verbose_override=True, **described)
         if described["secrets"]:
             # Only a success carries Secrets: hidden here, so that a failure can still be read.

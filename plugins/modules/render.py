@@ -89,6 +89,18 @@ options:
     description: Size of the database's volume.
     type: str
     default: ""
+  secrets:
+    description:
+      - Where values are that are not in the release's own Secret, by key of it, as C(secret) and
+        C(key), or as C(external) and C(property).
+      - Everything that refers to such a value refers to it there. Nothing is copied.
+      - For those that are C(external) the component C(external-secrets) is added.
+    type: dict
+    default: {}
+  secret_store:
+    description: C(name) and C(kind) of the store of External Secrets.
+    type: dict
+    default: {}
 attributes:
   action:
     description: Runs on the controller.
@@ -175,6 +187,22 @@ credential_keys:
   description: Keys of the Secret C(mlflow-credentials) that the pods ask for, and how each is made.
   returned: success
   type: dict
+administrator:
+  description:
+    - Where MLflow's administrator is, as C(username) and C(password), each with C(secret) and
+      C(key). Empty without the component C(auth).
+  returned: success
+  type: dict
+existing_secrets:
+  description: What has to be in the cluster already, as C(variable), C(secret) and C(key).
+  returned: success
+  type: list
+  elements: dict
+external_secrets:
+  description: What External Secrets has to bring, in the same form.
+  returned: success
+  type: list
+  elements: dict
 secret_definitions:
   description: The rendered Secrets as JSON text, for M(mlops.mlflow.credentials).
   returned: success

@@ -59,6 +59,18 @@ options:
         C(admin-username) and C(admin-password), instead of O(username) and O(password). They pass
         through nothing but this module.
     type: str
+  credentials_from:
+    description: The same, where they are in Secrets of other names or keys.
+    type: dict
+    suboptions:
+      username:
+        description: Where the user is, as C(secret) and C(key).
+        type: dict
+        required: true
+      password:
+        description: Where the password is, as C(secret) and C(key).
+        type: dict
+        required: true
   ca_cert:
     description:
       - A file with the certificates of the authorities that vouch for O(url).
@@ -315,34 +327,52 @@ def argument_spec() -> dict[str, t.Any]:
         "username": {"type": "str"},
         "password": {"type": "str", "no_log": True},
         "credentials_secret": {"type": "str", "no_log": False},
+        "credentials_from": {
+            "type": "dict",
+            "no_log": False,
+            "options": {
+                "username": {"type": "dict", "required": True},
+                "password": {"type": "dict", "required": True, "no_log": False},
+            },
+        },
         "ca_cert": {"type": "path"},
         "ssl_ca_cert": {"type": "path"},
         "schema": {"type": "str", "choices": ["at_head", "any"], "default": "at_head"},
     }
 
 
-def read_credentials(module: AnsibleModule, api: Api, params: dict[str, t.Any]) -> tuple[str, str]:
+def credentials_from(params: dict[str, t.Any]) -> dict[str, dict[str, str]]:
+    """Return where the user and the password are, if they are in Secrets."""
+    name = params["credentials_secret"]
+    if name:
+        return {part: {"secret": name, "key": f"admin-{part}"} for part in ("username", "password")}
+    return params["credentials_from"] or {}
+
+
+def read_credentials(
+    module: AnsibleModule, api: Api, namespace: str, where: dict[str, dict[str, str]]
+) -> tuple[str, str]:
     """Return MLflow's user and password, which so pass through nothing but this module."""
-    name, namespace = params["credentials_secret"], params["namespace"]
-    try:
-        secret = api.get(f"/api/v1/namespaces/{namespace}/secrets/{name}", "secrets")
-    except ApiError as error:
-        fail(module, f"credentials_secret: {api_message(error)}", **MlflowCheck.nothing())
-    found = []
-    for key in ("admin-username", "admin-password"):
+    option = "credentials_secret" if module.params["credentials_secret"] else "credentials_from"
+    found = {}
+    for part, reference in where.items():
+        name, key = str(reference.get("secret")), str(reference.get("key"))
+        try:
+            secret = api.get(f"/api/v1/namespaces/{namespace}/secrets/{name}", "secrets")
+        except ApiError as error:
+            fail(module, f"{option}: {api_message(error)}", **MlflowCheck.nothing())
         try:
             text = str((secret.get("data") or {})[key])
-            found.append(base64.b64decode(text, validate=True).decode())
+            found[part] = base64.b64decode(text, validate=True).decode()
         except (KeyError, ValueError):
             fail(
                 module,
-                f"credentials_secret: Secret {name} in namespace {namespace} has no usable key "
-                f"{key}.",
+                f"{option}: Secret {name} in namespace {namespace} has no usable key {key}.",
                 **MlflowCheck.nothing(),
             )
     # As if it had been given as an option: blanked out of whatever the module returns.
-    module.no_log_values.add(found[1])
-    return found[0], found[1]
+    module.no_log_values.add(found["password"])
+    return found["username"], found["password"]
 
 
 def main() -> None:
@@ -351,7 +381,7 @@ def main() -> None:
         argument_spec=argument_spec(),
         supports_check_mode=True,
         required_together=[("username", "password")],
-        mutually_exclusive=[("username", "credentials_secret")],
+        mutually_exclusive=[("username", "credentials_secret", "credentials_from")],
     )
     params = module.params
     nothing = MlflowCheck.nothing()
@@ -366,8 +396,9 @@ def main() -> None:
     }
     api = connect(module, connection, **nothing)
     username, password = params["username"] or "", params["password"] or ""
-    if params["credentials_secret"]:
-        username, password = read_credentials(module, api, params)
+    where = credentials_from(params)
+    if where:
+        username, password = read_credentials(module, api, params["namespace"], where)
         options = options._replace(secrets=(*options.secrets, password))
     server = Server(
         image=params["image"] or "",

@@ -368,6 +368,60 @@ def _check_run(settings: dict[str, t.Any]) -> t.Iterator[str]:
             yield f"mlflow_tolerances.{reason}: must be seconds, 0 or more"
 
 
+# Which variable gives the value of a key of the release's Secret.
+GIVEN = {
+    "database-password": "mlflow_database_password",
+    "flask-secret-key": "mlflow_flask_secret_key",
+    "webhook-encryption-key": "mlflow_webhook_encryption_key",
+    "kek-passphrase": "mlflow_kek_passphrase",
+    "admin-password": "mlflow_admin_password",
+}
+_OBJECT_NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
+_SECRET_KEY = re.compile(r"[-._A-Za-z0-9]{1,253}")
+_OWN_SECRETS = ("mlflow-credentials", "mlflow-external")
+
+
+def _check_source(where: str, source: dict[str, str]) -> t.Iterator[str]:
+    """Hold one entry of mlflow_secrets against what it can mean."""
+    secret, external = source.get("secret"), source.get("external")
+    if secret and external:
+        yield f"{where}: names a Secret and an external one; a value has one source"
+    elif not secret and not external:
+        yield (
+            f"{where}: names no source; set secret (a Secret in the namespace) or external (an "
+            "entry of mlflow_secret_store), or leave it out to have it generated"
+        )
+    if source.get("key") and not secret:
+        yield f"{where}.key: is the key of a Secret, and none is named"
+    if source.get("property") and not external:
+        yield f"{where}.property: is a property of an external entry, and none is named"
+    if secret in _OWN_SECRETS:
+        yield f"{where}.secret: {secret} is the release's own; leave it out"
+    # Not quoted: somebody may have put the value where its name belongs.
+    elif secret and not _OBJECT_NAME.fullmatch(secret):
+        yield f"{where}.secret: is not the name of a Secret (it names one, it holds no value)"
+    if source.get("key") and not _SECRET_KEY.fullmatch(source["key"]):
+        yield f"{where}.key: is not a key of a Secret (letters, digits, '-', '_' and '.')"
+
+
+def _check_sources(settings: dict[str, t.Any]) -> t.Iterator[str]:
+    sources = settings.get("mlflow_secrets") or {}
+    store = settings.get("mlflow_secret_store") or {}
+    for key, source in sources.items():
+        where = f"mlflow_secrets.{key}"
+        yield from _check_source(where, source)
+        given = GIVEN.get(key, "")
+        if settings.get(given):
+            yield f"{given}: is set, and {where} says that its value is elsewhere; leave one out"
+    external = [key for key, source in sources.items() if source.get("external")]
+    if external and not store.get("name"):
+        yield f"mlflow_secret_store.name: is not set, and mlflow_secrets.{external[0]} is external"
+    if store and not external:
+        yield "mlflow_secret_store: is set, and nothing of mlflow_secrets is external"
+    if store.get("name") and not _OBJECT_NAME.fullmatch(store["name"]):
+        yield "mlflow_secret_store.name: is not the name of a SecretStore or ClusterSecretStore"
+
+
 def is_fernet_key(text: str) -> bool:
     """Whether the text is 32 bytes in URL-safe base64."""
     try:
@@ -419,6 +473,7 @@ def check_values(
         *_check_service(settings),
         *_check_run(settings),
         *_check_secrets(settings, development_values),
+        *_check_sources(settings),
     ]
 
 

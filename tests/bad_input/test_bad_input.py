@@ -208,6 +208,79 @@ VARIABLES: dict[str, tuple[dict[str, t.Any], list[str]]] = {
         {"mlflow_overlay": "development"},
         ["renders development credentials (Secret mlflow-credentials)", "refused in production"],
     ),
+    # where secrets come from
+    "secrets-is-a-list": ({"mlflow_secrets": ["a"]}, ["mlflow_secrets: must be a mapping"]),
+    "secrets-key-unknown": (
+        {"mlflow_secrets": {"databse-password": {"secret": "a"}}},
+        ["mlflow_secrets.databse-password: no such key; did you mean database-password?"],
+    ),
+    "secrets-holds-a-value": (
+        {"mlflow_secrets": {"database-password": SECRET}},
+        ["mlflow_secrets.database-password: must be a mapping, not a string"],
+    ),
+    "secrets-name-is-a-value": (
+        {"mlflow_secrets": {"database-password": {"secret": SECRET.upper()}}},
+        ["mlflow_secrets.database-password.secret: is not the name of a Secret"],
+    ),
+    "secrets-two-sources": (
+        {
+            "mlflow_secrets": {"database-password": {"secret": "a", "external": "b"}},
+            "mlflow_secret_store": {"name": "vault"},
+        },
+        ["mlflow_secrets.database-password: names a Secret and an external one"],
+    ),
+    "secrets-no-source": (
+        {"mlflow_secrets": {"database-password": {}}},
+        ["mlflow_secrets.database-password: names no source"],
+    ),
+    "secrets-key-of-nothing": (
+        {
+            "mlflow_secrets": {"database-password": {"external": "a", "key": "b"}},
+            "mlflow_secret_store": {"name": "vault"},
+        },
+        ["mlflow_secrets.database-password.key: is the key of a Secret"],
+    ),
+    "secrets-property-of-nothing": (
+        {"mlflow_secrets": {"database-password": {"secret": "a", "property": "b"}}},
+        ["mlflow_secrets.database-password.property: is a property of an external entry"],
+    ),
+    "secrets-the-releases-own": (
+        {"mlflow_secrets": {"database-password": {"secret": "mlflow-credentials"}}},
+        ["mlflow_secrets.database-password.secret: mlflow-credentials is the release's own"],
+    ),
+    "secrets-given-as-well": (
+        {
+            "mlflow_secrets": {"database-password": {"secret": "a"}},
+            "mlflow_database_password": SECRET,
+        },
+        ["mlflow_database_password: is set, and mlflow_secrets.database-password says"],
+    ),
+    "secrets-without-a-store": (
+        {"mlflow_secrets": {"kek-passphrase": {"external": "a"}}},
+        ["mlflow_secret_store.name: is not set, and mlflow_secrets.kek-passphrase is external"],
+    ),
+    "secrets-store-for-nothing": (
+        {"mlflow_secret_store": {"name": "vault"}},
+        ["mlflow_secret_store: is set, and nothing of mlflow_secrets is external"],
+    ),
+    "secrets-store-kind": (
+        {
+            "mlflow_secrets": {"kek-passphrase": {"external": "a"}},
+            "mlflow_secret_store": {"name": "vault", "kind": "Vault"},
+        },
+        ["mlflow_secret_store.kind: must be one of SecretStore, ClusterSecretStore"],
+    ),
+    "secrets-nobody-asks-for": (
+        {"mlflow_secrets": {"admin-password": {"secret": "a"}}},
+        ["mlflow_secrets.admin-password: no pod of this release", "component auth missing?"],
+    ),
+    "secrets-not-there": (
+        {"mlflow_secrets": {"database-password": {"secret": "cluster-app", "key": "password"}}},
+        [
+            "mlflow_secrets.database-password: there is no Secret cluster-app",
+            "for its key password; kubectl -n mlflow-production create secret generic",
+        ],
+    ),
     "template-undefined": (
         {"mlflow_namespace": "{{ no_such_variable }}"},
         ["mlflow_namespace: its template"],

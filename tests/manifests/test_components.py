@@ -42,6 +42,7 @@ COMBINATIONS = {
     "s3": ("smoke-test", *S3),
     "external-postgres": ("smoke-test", "external-postgres"),
     "network-policy": ("smoke-test", "network-policy"),
+    "external-secrets": ("smoke-test", "auth", "external-secrets"),
     "everything": ("smoke-test", *S3, "external-postgres", "auth", *POLICIES),
 }
 

@@ -57,9 +57,15 @@ def render(request: pytest.FixtureRequest) -> tuple[Object, ...]:
 # --- Valid ----------------------------------------------------------------------------------------
 
 
+CUSTOM_GROUPS = {"external-secrets.io"}
+
+
 def test_every_object_is_valid(render: tuple[Object, ...]) -> None:
     version = kubernetes_validate.latest_version()
     for item in render:
+        # A custom resource's schema is its CRD's: held against it on a cluster.
+        if item["apiVersion"].split("/")[0] in CUSTOM_GROUPS:
+            continue
         kubernetes_validate.validate(item, version, strict=True)
 
 

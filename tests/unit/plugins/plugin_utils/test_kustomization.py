@@ -229,3 +229,102 @@ def test_budget_counts_what_mlflow_may_open() -> None:
 
 def test_no_budget_for_a_database_elsewhere() -> None:
     assert budget.reckon(release()[:1]) is None
+
+
+# --- Where secrets are ----------------------------------------------------------------------------
+
+
+def reading(**pod: Any) -> list[Object]:
+    found = workload("Deployment", "mlflow", "mlflow:v3.17.2")
+    found["spec"]["template"]["spec"].update(pod)
+    return [found]
+
+
+def variable(name: str, key: str) -> Object:
+    reference = {"name": "mlflow-credentials", "key": key}
+    return {"name": name, "valueFrom": {"secretKeyRef": reference}}
+
+
+def test_a_variable_is_read_from_the_secret_that_is_there() -> None:
+    objects = reading(
+        containers=[
+            {"name": "mlflow", "image": "m:v1.2.3", "env": [variable("PGUSER", "database-username"),
+                                                            variable("A", "flask-secret-key")]}
+        ]
+    )  # fmt: skip
+    wanted = {"database-username": {"secret": "cluster-app", "key": "username"}}
+    part = kustomization.edits(objects, Settings(secrets=wanted))
+    path = "/spec/template/spec/containers/0/env/0/valueFrom/secretKeyRef"
+    assert patches(part)["Deployment"] == [
+        {"op": "replace", "path": f"{path}/name", "value": "cluster-app"},
+        {"op": "replace", "path": f"{path}/key", "value": "username"},
+    ]
+
+
+def test_a_volume_is_put_together_from_where_each_item_is() -> None:
+    items = [{"key": "database-password", "path": "a"}, {"key": "kek-passphrase", "path": "b"}]
+    secret = {"secretName": "mlflow-credentials", "defaultMode": 288, "items": items}
+    objects = reading(volumes=[{"name": "v", "secret": secret}])
+    wanted = {"database-password": {"secret": "cluster-app", "key": "password"}}
+    part = kustomization.edits(objects, Settings(secrets=wanted))
+    remove, add = patches(part)["Deployment"]
+    assert remove == {"op": "remove", "path": "/spec/template/spec/volumes/0/secret"}
+    assert add["path"] == "/spec/template/spec/volumes/0/projected"
+    assert add["value"] == {
+        "defaultMode": 288,
+        "sources": [
+            {"secret": {"name": "cluster-app", "items": [{"key": "password", "path": "a"}]}},
+            {
+                "secret": {
+                    "name": "mlflow-credentials",
+                    "items": [{"key": "kek-passphrase", "path": "b"}],
+                }
+            },
+        ],
+    }
+
+
+def test_what_nobody_asks_for_is_refused() -> None:
+    wanted = {"admin-password": {"secret": "a"}}
+    with pytest.raises(SettingsError, match=r"mlflow_secrets\.admin-password: no pod"):
+        kustomization.edits(release(), Settings(secrets=wanted))
+
+
+def test_what_is_external_comes_into_a_secret_of_its_own() -> None:
+    objects = reading(
+        containers=[
+            {"name": "mlflow", "image": "m:v1", "env": [variable("K", "kek-passphrase")]},
+        ]
+    )
+    spec = {"dataFrom": [{}], "target": {"name": "mlflow-credentials", "creationPolicy": "Orphan"}}
+    objects.append(
+        thing("external-secrets.io/v1", "ExternalSecret", "mlflow-credentials", spec=spec)
+    )
+    settings = Settings(
+        secrets={"kek-passphrase": {"external": "mlflow/prod", "property": "kek"}},
+        secret_store={"name": "vault"},
+    )
+    found = patches(kustomization.edits(objects, settings))
+    assert found["Deployment"][0]["value"] == "mlflow-external"
+    operations = {item["path"]: item.get("value") for item in found["ExternalSecret"]}
+    assert operations == {
+        "/spec/secretStoreRef": {"kind": "SecretStore", "name": "vault"},
+        "/spec/target": {"name": "mlflow-external", "creationPolicy": "Orphan"},
+        "/spec/data": [
+            {"secretKey": "kek-passphrase", "remoteRef": {"key": "mlflow/prod", "property": "kek"}}
+        ],
+        "/spec/dataFrom": None,
+    }
+
+
+def test_the_administrator_is_where_the_server_is_told() -> None:
+    env = [
+        variable("MLFLOW_AUTH_ADMIN_USERNAME", "admin-username"),
+        variable("MLFLOW_AUTH_ADMIN_PASSWORD", "admin-password"),
+    ]
+    objects = reading(containers=[{"name": "mlflow", "image": "m:v1", "env": env}])
+    assert kustomization.administrator(objects) == {
+        "username": {"secret": "mlflow-credentials", "key": "admin-username"},
+        "password": {"secret": "mlflow-credentials", "key": "admin-password"},
+    }
+    assert kustomization.administrator(release()) == {}
