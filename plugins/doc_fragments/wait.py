@@ -64,29 +64,6 @@ options:
     description: How many of the last lines of a failed container's log to return.
     type: int
     default: 20
-  lease:
-    description:
-      - A lock to renew during the wait, as M(mlops.mlflow.release_lock) returns it. If it turns out
-        to be another's, or gone, the wait fails.
-      - Needs the verbs C(get) and C(update) on C(leases) of C(coordination.k8s.io).
-    type: dict
-    suboptions:
-      name:
-        description: Name of the Lease.
-        type: str
-        default: mlflow-release
-      namespace:
-        description: Its namespace.
-        type: str
-        required: true
-      holder:
-        description: Who must hold it.
-        type: str
-        required: true
-      ttl:
-        description: For how many seconds it is held from each renewal on.
-        type: int
-        default: 120
 attributes:
   check_mode:
     description: Can run in check mode, and says what is so without changing anything.

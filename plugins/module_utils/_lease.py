@@ -14,6 +14,7 @@ changed for C(ttl) seconds of a monotonic clock is nobody's, whatever time stand
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import select
@@ -32,6 +33,16 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._cluster import (
 NAME = "mlflow-release"
 DEFAULT_TTL = 120
 API_VERSION = "coordination.k8s.io/v1"
+# The option of every module that works for longer than a moment under the lock.
+LEASE_ARG_SPEC: dict[str, t.Any] = {
+    "type": "dict",
+    "options": {
+        "name": {"type": "str", "default": NAME},
+        "namespace": {"type": "str", "required": True},
+        "holder": {"type": "str", "required": True},
+        "ttl": {"type": "int", "default": DEFAULT_TTL},
+    },
+}
 # Seconds: what the clocks of several API servers may differ by, and between two looks at a Lease
 # that another holds.
 SKEW = 5.0
@@ -335,3 +346,19 @@ class Renewal:
                 # meanwhile, the first renewal that gets through finds out.
                 pause = 1.0
             due = time.monotonic() + pause
+
+
+@contextlib.contextmanager
+def renewing(
+    cluster: Cluster, held: t.Mapping[str, t.Any] | None, progress: Progress | None = None
+) -> t.Iterator[Progress | None]:
+    """Renew the lock that the option C(lease) names while the block runs; nothing without one.
+
+    Yields what the block calls to show progress, which raises Lost once the lock is another's.
+    """
+    if held is None:
+        yield progress
+        return
+    lease = Lease(cluster, held["namespace"], held["name"], held["holder"], held["ttl"])
+    with Renewal(lease, held["ttl"], progress) as renewal:
+        yield renewal

@@ -24,11 +24,9 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._kinds import (
     known_kind,
 )
 from ansible_collections.mlops.mlflow.plugins.module_utils._lease import (
-    DEFAULT_TTL,
-    NAME,
-    Lease,
+    LEASE_ARG_SPEC,
     LeaseError,
-    Renewal,
+    renewing,
 )
 from ansible_collections.mlops.mlflow.plugins.module_utils._tolerances import DEFAULTS
 from ansible_collections.mlops.mlflow.plugins.module_utils._verdict import Target
@@ -42,15 +40,7 @@ WAIT_ARG_SPEC: dict[str, dict[str, t.Any]] = {
     "settle": {"type": "float", "default": 5},
     "fail_fast": {"type": "bool", "default": True},
     "log_lines": {"type": "int", "default": 20},
-    "lease": {
-        "type": "dict",
-        "options": {
-            "name": {"type": "str", "default": NAME},
-            "namespace": {"type": "str", "required": True},
-            "holder": {"type": "str", "required": True},
-            "ttl": {"type": "int", "default": DEFAULT_TTL},
-        },
-    },
+    "lease": LEASE_ARG_SPEC,
 }
 
 
@@ -168,9 +158,7 @@ def run(
     if held is None or module.check_mode:
         return wait(progress)
     try:
-        cluster = Cluster(module, params)
-        lease = Lease(cluster, held["namespace"], held["name"], held["holder"], held["ttl"])
-        with Renewal(lease, held["ttl"], progress) as renewal:
+        with renewing(Cluster(module, params), held, progress) as renewal:
             return wait(renewal)
     except (ClusterError, LeaseError) as error:
         fail(module, f"{error}.", **more)

@@ -42,6 +42,10 @@ options:
 requirements:
   - kubernetes >= 24.2.0
 attributes:
+  action:
+    description: Has an action plugin of the same name.
+    details: It shows on standard error which pods are being waited for.
+    support: full
   check_mode:
     description: Can run in check mode, and says what it would do without changing anything.
     support: full
@@ -54,9 +58,11 @@ attributes:
     support: full
 extends_documentation_fragment:
   - kubernetes.core.k8s_auth_options
+  - mlops.mlflow.lease
   - ansible.builtin.action_common_attributes
 seealso:
   - module: mlops.mlflow.compare
+  - module: mlops.mlflow.release_lock
 """
 
 EXAMPLES = r"""
@@ -89,7 +95,16 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlops.mlflow.plugins.module_utils._client import AUTH_ARG_SPEC
 from ansible_collections.mlops.mlflow.plugins.module_utils._cluster import Cluster, ClusterError
+from ansible_collections.mlops.mlflow.plugins.module_utils._lease import (
+    LEASE_ARG_SPEC,
+    LeaseError,
+    Progress,
+    renewing,
+)
 from ansible_collections.mlops.mlflow.plugins.module_utils._ownership import OFFLINE_ANNOTATION
+from ansible_collections.mlops.mlflow.plugins.module_utils._progress import (
+    progress_from_environment,
+)
 
 _ATTEMPTS = 5
 _LOOK_EVERY = 0.5
@@ -142,8 +157,11 @@ class Switch:
                 return True
         raise ClusterError(f"{self._name} cannot be scaled: others keep writing to it")
 
-    def take_out(self, timeout: float) -> bool:
-        """Scale to zero, and wait until no pod is left; whether anything was changed."""
+    def take_out(self, timeout: float, progress: Progress | None = None) -> bool:
+        """Scale to zero, and wait until no pod is left; whether anything was changed.
+
+        progress is told twice a second what is waited for, and may end the wait by raising.
+        """
 
         def decide(item: Object) -> tuple[str | None, int] | None:
             replicas = item["spec"].get("replicas", 1)
@@ -152,16 +170,16 @@ class Switch:
 
         changed = self._until_written(decide)
         if self._write:
-            self._wait_until_gone(timeout)
+            self._wait_until_gone(timeout, progress)
         return changed
 
-    def _wait_until_gone(self, timeout: float) -> None:
+    def _wait_until_gone(self, timeout: float, progress: Progress | None) -> None:
         item = self._read()
         labels = ((item or {}).get("spec") or {}).get("selector", {}).get("matchLabels") or {}
         if not labels:
             return
         selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
-        end = time.monotonic() + timeout
+        start = time.monotonic()
         while True:
             answer = self._cluster.request("GET", self._pods, query={"labelSelector": selector})
             if answer.status != 200:
@@ -173,11 +191,14 @@ class Switch:
             ]
             if not left:
                 return
-            if time.monotonic() >= end:
+            waited = time.monotonic() - start
+            if waited >= timeout:
                 raise ClusterError(
                     f"{self._name} was scaled to zero, and after {timeout:.0f} s these pods are "
                     f"still there: {', '.join(left)}"
                 )
+            if progress is not None:
+                progress(f"{self._name}: pods still there: {', '.join(left)}", waited)
             time.sleep(_LOOK_EVERY)
 
     def bring_back(self) -> bool:
@@ -208,18 +229,21 @@ def main() -> None:
         name={"type": "str", "default": "mlflow"},
         state={"type": "str", "choices": ["present", "absent"], "default": "present"},
         timeout={"type": "int", "default": 90},
+        lease=LEASE_ARG_SPEC,
     )
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     params = module.params
     try:
         cluster = Cluster(module)
         switch = Switch(cluster, params["namespace"], params["name"], not module.check_mode)
-        if params["state"] == "present":
-            changed = switch.take_out(params["timeout"])
-        else:
-            changed = switch.bring_back()
+        held = None if module.check_mode else params["lease"]
+        with renewing(cluster, held, progress_from_environment()) as progress:
+            if params["state"] == "present":
+                changed = switch.take_out(params["timeout"], progress)
+            else:
+                changed = switch.bring_back()
         module.exit_json(changed=changed, replicas=switch.replicas())
-    except ClusterError as error:
+    except (ClusterError, LeaseError) as error:
         module.fail_json(msg=f"{error}.")
 
 

@@ -22,6 +22,7 @@ author:
 extends_documentation_fragment:
   - kubernetes.core.k8s_auth_options
   - mlops.mlflow.wait
+  - mlops.mlflow.lease
 options:
   name:
     description: The name of the Deployment.

@@ -9,7 +9,7 @@ import time
 import typing as t
 
 import pytest
-from ansible_collections.mlops.mlflow.plugins.module_utils import _engine
+from ansible_collections.mlops.mlflow.plugins.module_utils import _engine, _watch
 from ansible_collections.mlops.mlflow.plugins.module_utils._client import Api
 from ansible_collections.mlops.mlflow.plugins.module_utils._engine import (
     CheckResult,
@@ -17,7 +17,12 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._engine import (
     Options,
     Seen,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._kinds import DEPLOYMENT, Kind
+from ansible_collections.mlops.mlflow.plugins.module_utils._kinds import (
+    DEPLOYMENT,
+    POD,
+    REPLICA_SET,
+    Kind,
+)
 from ansible_collections.mlops.mlflow.plugins.module_utils._tolerances import Problem
 from ansible_collections.mlops.mlflow.plugins.module_utils._verdict import Target
 from ansible_collections.mlops.mlflow.tests.unit.plugins.fake_api import RESET, FakeApi
@@ -281,3 +286,58 @@ def test_wall_clock_jumps(server: FakeApi, monkeypatch: pytest.MonkeyPatch, jump
     result = engine(server, tolerances={"image_pull": 1.0}).run()
     assert result["failure"]["reason"] == "image_pull"
     assert 1.0 <= result["elapsed"] < 5.0
+
+
+class Stepped:
+    """An engine whose reports and clock are the test's, one step at a time."""
+
+    def __init__(self, status: dict[str, t.Any]) -> None:
+        self.now = 0.0
+        api = Api({"host": "http://127.0.0.1:1", "api_key": "t"})
+        self.engine = Engine(api, [WEB], Options(), clock=lambda: self.now)
+        self.take(_watch.Listed(DEPLOYMENT, "ns", [deployment(0)]))
+        self.take(_watch.Listed(REPLICA_SET, "ns", [replica_set()]))
+        self.take(_watch.Listed(POD, "ns", [pod(**status)]))
+
+    def take(self, report: t.Any) -> None:
+        self.engine._take(report)
+
+    def failed_at(self, now: float) -> list[str]:
+        """Return the reasons for which the wait would end at that time (s)."""
+        self.now = now
+        failures, _due = self.engine._judge()
+        return [problem.reason for problem in failures]
+
+    def outage(self, since: float, until: float) -> None:
+        self.now = since
+        self.take(_watch.Interrupted(POD, "ns", "connection reset"))
+        self.now = until
+        self.take(_watch.Resumed(POD, "ns"))
+
+
+NO_SECRET = {"state": {"waiting": {"reason": "CreateContainerConfigError", "message": "no"}}}
+
+
+def test_nothing_is_called_a_failure_while_and_just_after_the_server_is_away() -> None:
+    """What is known may be out of date; what has changed since may be on its way."""
+    stepped = Stepped(CRASHED)
+    assert stepped.failed_at(0) == []
+    stepped.take(_watch.Interrupted(POD, "ns", "connection reset"))
+    assert stepped.failed_at(2) == []
+    stepped.take(_watch.Resumed(POD, "ns"))
+    assert stepped.failed_at(2 + 0.9) == []
+    assert stepped.failed_at(2 + 1.1) == ["crash_loop"]
+
+
+def test_a_long_outage_starts_every_tolerance_anew() -> None:
+    """Nobody saw whether the state lasted; a short one is as good as none."""
+    tolerance = 5.0
+    for length, starts_anew in ((2.0, False), (10.0, True)):
+        stepped = Stepped(NO_SECRET)
+        assert stepped.failed_at(0) == []
+        back = 1 + length
+        stepped.outage(1, back)
+        counted_from = back if starts_anew else 0
+        late = max(counted_from + tolerance, back + 1.0)
+        assert stepped.failed_at(late - 0.1) == []
+        assert stepped.failed_at(late + 0.1) == ["config"]

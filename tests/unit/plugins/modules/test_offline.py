@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.mlops.mlflow.plugins.module_utils._cluster import Answer, ClusterError
+from ansible_collections.mlops.mlflow.plugins.module_utils._lease import Lost
 from ansible_collections.mlops.mlflow.plugins.modules.offline import Switch
 from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.memory_cluster import (
     MemoryCluster,
@@ -126,6 +127,18 @@ def test_pods_that_stay_are_named() -> None:
     cluster.put(f"{PODS}/slow", {"metadata": {"name": "slow"}, "status": {"phase": "Running"}})
     with pytest.raises(ClusterError, match=r"still there: slow$"):
         switch(cluster).take_out(0)
+
+
+def test_a_lock_that_is_lost_meanwhile_ends_the_wait() -> None:
+    """Whoever has it now may be about to bring the server back."""
+    cluster = Deployments(1)
+    cluster.put(f"{PODS}/slow", {"metadata": {"name": "slow"}, "status": {"phase": "Running"}})
+
+    def lost(words: str, elapsed: float) -> None:
+        raise Lost(words)
+
+    with pytest.raises(Lost, match=r"Deployment mlflow: pods still there: slow$"):
+        switch(cluster).take_out(60, lost)
 
 
 def test_without_a_deployment_there_is_nothing_to_do() -> None:
