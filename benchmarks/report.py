@@ -69,12 +69,16 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join([*lines, "", *notes, ""] if notes else [*lines, ""])
 
 
-def page(rows: Sequence[Row], machine: dict[str, Any]) -> str:
-    """Return the whole page of the documentation."""
+BEGIN = "<!-- make bench writes from here -->"
+END = "<!-- to here -->"
+_NEW = f"# Benchmarks\n\n{BEGIN}\n{END}\n"
+
+
+def page(before: str, rows: Sequence[Row], machine: dict[str, Any]) -> str:
+    """Return the page with these figures; what people wrote around them stays."""
+    head, begin, rest = (before or _NEW).partition(BEGIN)
+    _old, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the page has no place for the figures, between {BEGIN} and {END}")
     facts = ", ".join(f"{name} {value}" for name, value in machine.items())
-    return (
-        "# Benchmarks\n\n"
-        "Written by `make bench`; the figures behind it are in `benchmarks/results/`. Ours and\n"
-        "theirs are measured in the same run, on the same cluster, by turns or at once.\n\n"
-        f"Machine: {facts}.\n\n" + table(rows)
-    )
+    return f"{head}{BEGIN}\n\n{facts}.\n\n{table(rows)}\n{END}{tail}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from ansible_collections.mlops.mlflow.benchmarks.report import Row, page, percentile, spread, table
 
@@ -51,4 +53,19 @@ def test_a_goal_that_is_missed_stands_out() -> None:
     assert "| two | helm | ≤ 1 s | 2.00 s | never | 1 | **no** |" in text
     assert "- two: because" in text
     assert "- one" not in text
-    assert "cores 2" in page([good], {"cores": 2})
+
+
+def test_what_people_wrote_on_the_page_stays() -> None:
+    row = Row("one", "kubectl", "≤ 1 s", (0.5,), (0.6,), True)
+    first = page("", [row], {"cores": 2})
+    assert "cores 2." in first
+    written = first.replace("# Benchmarks\n", "# Benchmarks\n\nWhy.\n") + "\nAnd why not.\n"
+    again = page(written, [dataclasses.replace(row, what="two")], {"cores": 4})
+    assert "cores 4." in again and "cores 2" not in again
+    assert "| two |" in again and "| one |" not in again
+    assert again.startswith("# Benchmarks\n\nWhy.\n") and again.endswith("\nAnd why not.\n")
+
+
+def test_a_page_without_a_place_for_the_figures_is_not_overwritten() -> None:
+    with pytest.raises(ValueError, match="no place"):
+        page("# My notes\n", [], {})
