@@ -11,6 +11,7 @@ bound (see galaxy.yml). Every request has a time limit and is counted.
 from __future__ import annotations
 
 import email.utils
+import gc
 import json
 import re
 import signal
@@ -95,6 +96,9 @@ class Api:
         self.requests = 0
         self._server_time: tuple[float, float] | None = None
         _end_in_order()
+        # What the libraries consist of is never garbage. When Python ends it would be searched for
+        # some, a tenth of a second and more, while whoever waits for this process waits.
+        gc.freeze()
         self._connect()
 
     def _connect(self) -> None:

@@ -166,8 +166,7 @@ def run(
 
 def finish(module: AnsibleModule, result: dict[str, t.Any]) -> t.NoReturn:
     """End the module with a result: a failure unless all is ready, but never in check mode."""
-    # Python would search all that the client's libraries made for cycles, and whoever waits for
-    # this process would wait a tenth of a second longer.
+    # As when the client was made: what came since is not worth a search either.
     gc.freeze()
     if result["ready"] or module.check_mode:
         module.exit_json(changed=False, **result)
