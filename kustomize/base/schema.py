@@ -6,11 +6,16 @@
     schema.py wait       return when the schema is what this MLflow needs; initialises an empty
                          database, and migrates nothing
     schema.py migrate    bring the schema to what this MLflow needs
+    schema.py revisions  tell which revisions this MLflow knows, from its files alone
 
 The last line on standard output is the verdict, as JSON; `wait` and `migrate` also leave it as the
 pod's termination message:
 
     {"tracking": {"state": "behind", "current": "…", "head": "…"}, "auth": {…}}
+
+`revisions` needs no database and no environment, and prints instead
+
+    {"mlflow": "3.17.2", "tracking": {"head": "…", "known": ["…"]}, "auth": {…}}
 
 States: empty, behind, at_head, ahead, unknown (a revision this image does not have), partial
 (tables without a version, or a version without its tables), unreachable, denied.
@@ -51,7 +56,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote
 
-COMMANDS = ("status", "wait", "migrate")
+COMMANDS = ("status", "wait", "migrate", "revisions")
 # What waiting does not cure.
 CERTAIN = frozenset({"ahead", "unknown", "partial", "denied"})
 
@@ -990,6 +995,25 @@ def report(command: str, verdicts: Mapping[str, Verdict]) -> None:
     print(line, flush=True)
 
 
+def revisions(package: Path) -> dict[str, Any]:
+    """Return what this MLflow is, and which revisions of each schema it knows."""
+    found: dict[str, Any] = {"mlflow": version(package)}
+    for schema in (TRACKING, AUTH):
+        scripts = read_scripts(package, schema)
+        found[schema.name] = {"head": scripts.head, "known": sorted(scripts.known)}
+    return found
+
+
+def run_revisions() -> int:
+    """Print what this MLflow knows; return the exit status."""
+    try:
+        print(json.dumps(revisions(package_dir())), flush=True)
+    except (ShapeError, OSError) as error:
+        print(f"schema.py: {error}", file=sys.stderr)
+        return EXIT_SHAPE
+    return EXIT_OK
+
+
 def run(command: str) -> int:
     """Run one command; return the exit status."""
     helper: Helper | None = None
@@ -1029,7 +1053,7 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     os.environ.setdefault("PGCONNECT_TIMEOUT", "5")
     os.environ.setdefault("PGAPPNAME", APPLICATION_NAME)
-    return run(arguments[0])
+    return run_revisions() if arguments[0] == "revisions" else run(arguments[0])
 
 
 if __name__ == "__main__":

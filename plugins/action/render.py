@@ -39,8 +39,14 @@ _OPTIONS: dict[str, dict[str, t.Any]] = {
     "database_storage_size": {"type": "str", "default": ""},
     "secrets": {"type": "dict", "default": {}},
     "secret_store": {"type": "dict", "default": {}},
+    "backup": {"type": "bool", "default": False},
+    "backup_schedule": {"type": "str", "default": ""},
+    "backup_keep": {"type": "int"},
+    "backup_keep_days": {"type": "int"},
+    "backup_storage_size": {"type": "str", "default": ""},
 }
-_NOT_SETTINGS = ("overlay", "components", "smoke_test")
+_NOT_SETTINGS = ("overlay", "components", "smoke_test", "backup")
+_BACKUP = overlays.KUSTOMIZE / "components" / "backup"
 
 
 class RenderError(Exception):
@@ -141,6 +147,8 @@ def render(arguments: dict[str, t.Any], folder: str) -> list[kustomization.Objec
     given = {key: value for key, value in arguments.items() if key not in _NOT_SETTINGS}
     settings = kustomization.Settings(**given)
     shop = Workshop(folder, arguments["overlay"], arguments["components"])
+    # What others have something to say about comes first.
+    shop.components.sort(key=lambda item: item != _BACKUP)
     plain = shop.build({}, " with the components of mlflow_components" if shop.components else "")
     wanted = ["migration"] + (["smoke-test"] if arguments["smoke_test"] else [])
     # Before the inventory's own, which may have something to say about their Jobs.
@@ -166,6 +174,25 @@ def render(arguments: dict[str, t.Any], folder: str) -> list[kustomization.Objec
     shop.components = []
     shop.overlay = edited_root
     return shop.build({"patches": patches}, " with the Jobs' names")
+
+
+def backup_of(
+    objects: list[kustomization.Object], arguments: dict[str, t.Any]
+) -> list[kustomization.Object]:
+    """Return the objects of the component backup, as they are or as they would be."""
+    if arguments["backup"] and not kustomization.find(objects, "CronJob", kustomization.BACKUP):
+        more = {
+            **arguments,
+            "components": [str(_BACKUP), *arguments["components"]],
+            "smoke_test": False,
+        }
+        with tempfile.TemporaryDirectory(prefix="mlops-mlflow-") as folder:
+            objects = render(more, folder)
+    return [
+        kustomization.with_last_applied(item)
+        for item in objects
+        if kustomization.label(item, kustomization.COMPONENT_LABEL) == "backup"
+    ]
 
 
 def describe(objects: list[kustomization.Object], version: str) -> dict[str, t.Any]:
@@ -221,6 +248,8 @@ class ActionModule(ActionBase):
             with tempfile.TemporaryDirectory(prefix="mlops-mlflow-") as folder:
                 objects = render(arguments, folder)
             described = describe(objects, arguments["version"])
+            described["backup"] = backup_of(objects, arguments)
+            described["artifact_store"] = kustomization.artifact_store(objects)
             if not described["namespace"]:
                 raise RenderError(
                     "mlflow_namespace: is not set, and the overlay names no namespace either"

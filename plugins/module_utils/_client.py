@@ -321,6 +321,32 @@ class Api:
         tunnel.setblocking(True)
         return tunnel
 
+    def open_session(
+        self, namespace: str, pod: str, container: str, command: list[str], stdin: bool
+    ) -> t.Any:
+        """Start a command in a container, to talk with it; the caller reads and writes."""
+        with self._lock:
+            self.requests += 1
+        from kubernetes.stream import stream
+
+        _bound_websockets()
+        core = self._stream_client()
+        try:
+            return stream(
+                core.connect_get_namespaced_pod_exec,
+                pod,
+                namespace,
+                container=container,
+                command=command,
+                stderr=True,
+                stdin=stdin,
+                stdout=True,
+                tty=False,
+                _preload_content=False,
+            )
+        except Exception as error:  # websocket-client and the client raise unrelated types
+            raise _stream_error(error, "create", "pods/exec") from error
+
     def execute(
         self,
         namespace: str,

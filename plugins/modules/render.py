@@ -101,6 +101,26 @@ options:
     description: C(name) and C(kind) of the store of External Secrets.
     type: dict
     default: {}
+  backup:
+    description:
+      - Whether to return the objects of the component C(backup) also where the release does not
+        have it. They do not become part of the release.
+    type: bool
+    default: false
+  backup_schedule:
+    description: When backups are taken, as a CronJob's schedule.
+    type: str
+    default: ""
+  backup_keep:
+    description: How many backups are kept at least.
+    type: int
+  backup_keep_days:
+    description: For how many days backups are kept at least.
+    type: int
+  backup_storage_size:
+    description: Size of the backups' volume.
+    type: str
+    default: ""
 attributes:
   action:
     description: Runs on the controller.
@@ -167,6 +187,15 @@ migration_job:
   type: str
 smoke_test_job:
   description: Name of the smoke test's Job; empty when there is none.
+  returned: success
+  type: str
+backup:
+  description: The objects of the component C(backup).
+  returned: success
+  type: list
+  elements: dict
+artifact_store:
+  description: Where the artifacts go, C(MLFLOW_ARTIFACTS_DESTINATION).
   returned: success
   type: str
 service:

@@ -27,6 +27,7 @@ COMPONENT_LABEL = "app.kubernetes.io/component"
 DEVELOPMENT_LABEL = "mlops.mlflow/development-only"
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 ALLOWED_HOSTS = "MLFLOW_SERVER_ALLOWED_HOSTS"
+ARTIFACTS = "MLFLOW_ARTIFACTS_DESTINATION"
 CREDENTIALS = "mlflow-credentials"
 # How M(mlops.mlflow.credentials) makes a value of each key that is not there.
 CREDENTIAL_KEYS = {
@@ -42,6 +43,7 @@ CREDENTIAL_KEYS = {
 EXTERNAL = "mlflow-external"
 SERVER = "mlflow"
 DATABASE = "postgres"
+BACKUP = "mlflow-backup"
 
 _CLUSTER_SCOPED = (
     "Namespace", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "PriorityClass",
@@ -80,6 +82,10 @@ class Settings:
     database_storage_size: str = ""
     secrets: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
     secret_store: dict[str, str] = dataclasses.field(default_factory=dict)
+    backup_schedule: str = ""
+    backup_keep: int | None = None
+    backup_keep_days: int | None = None
+    backup_storage_size: str = ""
 
 
 # --- looking at rendered objects ------------------------------------------------------------------
@@ -107,9 +113,17 @@ def jobs(objects: t.Iterable[Object], component: str) -> list[Object]:
     ]
 
 
+def pod_of(workload: Object | None) -> Object:
+    """Return the specification of a workload's pods, a CronJob's too, or nothing."""
+    spec = (workload or {}).get("spec") or {}
+    if (workload or {}).get("kind") == "CronJob":
+        spec = spec.get("jobTemplate", {}).get("spec") or {}
+    return spec.get("template", {}).get("spec") or {}
+
+
 def container(workload: Object | None, name: str) -> Object:
     """Return the named container of a workload, else its first one, else nothing."""
-    pod = ((workload or {}).get("spec") or {}).get("template", {}).get("spec") or {}
+    pod = pod_of(workload)
     found = [item for item in pod.get("containers", []) if item.get("name") == name]
     every = found or pod.get("containers", [])
     return t.cast(Object, every[0]) if every else {}
@@ -122,7 +136,7 @@ def credential_keys(objects: t.Iterable[Object]) -> dict[str, str]:
     """
     asked: set[str] = set()
     for item in objects:
-        pod = (item.get("spec") or {}).get("template", {}).get("spec") or {}
+        pod = pod_of(item)
         for each in [*(pod.get("initContainers") or []), *(pod.get("containers") or [])]:
             for variable in each.get("env") or []:
                 reference = (variable.get("valueFrom") or {}).get("secretKeyRef") or {}
@@ -157,6 +171,15 @@ def version_of(objects: t.Iterable[Object]) -> str:
     """Return the version of MLflow that the server's image tag names, or an empty string."""
     parts = image_parts(str(container(find(objects, "Deployment", SERVER), SERVER).get("image")))
     return version_of_tag(parts["tag"]) if parts else ""
+
+
+def artifact_store(objects: t.Iterable[Object]) -> str:
+    """Return where the release's artifacts go, as its configuration says, or an empty string."""
+    for item in objects:
+        data = item.get("data") or {}
+        if item.get("kind") == "ConfigMap" and ARTIFACTS in data:
+            return str(data[ARTIFACTS])
+    return ""
 
 
 # --- from settings to a kustomization -------------------------------------------------------------
@@ -211,7 +234,10 @@ def _images(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
             )
         yield _image_edit(current, settings.image, settings.version)
     if settings.postgres_image:
-        workload = _required(objects, "StatefulSet", DATABASE, "mlflow_postgres_image")
+        # Where the database is somebody else's, the image is that of the backups.
+        workload = find(objects, "CronJob", BACKUP) or _required(
+            objects, "StatefulSet", DATABASE, "mlflow_postgres_image"
+        )
         current = str(container(workload, DATABASE).get("image", ""))
         yield _image_edit(current, settings.postgres_image)
 
@@ -294,6 +320,31 @@ def _storage(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
         operations = edits("/spec/volumeClaimTemplates/0", settings.database_storage_size)
         if operations:
             yield _patch("StatefulSet", DATABASE, operations)
+
+
+def _backup(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
+    """Yield the patches of the component backup."""
+    if settings.backup_schedule:
+        item = _required(objects, "CronJob", BACKUP, "mlflow_backup_schedule")
+        yield _merge_patch(item, {"spec": {"schedule": settings.backup_schedule}})
+    volume = find(objects, "PersistentVolumeClaim", "mlflow-backups")
+    wanted = {
+        "/spec/resources/requests/storage": settings.backup_storage_size,
+        "/spec/storageClassName": settings.storage_class,
+    }
+    operations: list[Object] = [
+        {"op": "add", "path": path, "value": value} for path, value in wanted.items() if value
+    ]
+    if volume is not None and operations:
+        yield _patch("PersistentVolumeClaim", "mlflow-backups", operations)
+
+
+def _retention(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
+    """Merge how long backups are kept into the script's ConfigMap, where there is one."""
+    wanted = {"BACKUP_KEEP": settings.backup_keep, "BACKUP_KEEP_DAYS": settings.backup_keep_days}
+    literals = [f"{name}={value}" for name, value in wanted.items() if value is not None]
+    if literals and find(objects, "CronJob", BACKUP) is not None:
+        yield {"name": BACKUP, "behavior": "merge", "literals": literals}
 
 
 def _config(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
@@ -486,10 +537,11 @@ def edits(objects: list[Object], settings: Settings) -> Object:
         *_storage(objects, settings),
         *_references(objects, settings),
         *_external(objects, settings),
+        *_backup(objects, settings),
     ]
     if patches:
         part["patches"] = patches
-    generators = list(_config(objects, settings))
+    generators = [*_config(objects, settings), *_retention(objects, settings)]
     if generators:
         part["configMapGenerator"] = generators
     return part

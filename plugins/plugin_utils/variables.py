@@ -325,7 +325,11 @@ def _check_sizes(settings: dict[str, t.Any]) -> t.Iterator[str]:
     replicas = settings.get("mlflow_replicas")
     if replicas is not None and not 1 <= replicas <= 1000:
         yield f"mlflow_replicas: must be between 1 and 1000, not {replicas}"
-    for name in ("mlflow_artifact_storage_size", "mlflow_database_storage_size"):
+    for name in (
+        "mlflow_artifact_storage_size",
+        "mlflow_database_storage_size",
+        "mlflow_backup_storage_size",
+    ):
         size = settings.get(name)
         if size and (quantity(size) or 0) < 1:
             yield f"{name}: {size!r} is not a size, such as 50Gi"
@@ -343,6 +347,34 @@ def _check_sizes(settings: dict[str, t.Any]) -> t.Iterator[str]:
             yield f"mlflow_resources.requests.{resource}: {amount} is more than its limit"
 
 
+# Five fields, or one of Kubernetes' short names for them.
+_SCHEDULE = re.compile(
+    r"@(yearly|annually|monthly|weekly|daily|midnight|hourly)|[\d*/,A-Za-z-]+( [\d*/,A-Za-z?-]+){4}"
+)
+_BACKUP_NAME = re.compile(r"latest|\d{8}T\d{6}Z")
+
+
+def _check_backups(settings: dict[str, t.Any]) -> t.Iterator[str]:
+    schedule = settings.get("mlflow_backup_schedule", "")
+    if schedule and not _SCHEDULE.fullmatch(schedule):
+        yield f"mlflow_backup_schedule: {schedule!r} is not a schedule, such as '17 2 * * *'"
+    for name in ("mlflow_backup_keep", "mlflow_backup_keep_days"):
+        number = settings.get(name)
+        if number is not None and not 1 <= number <= 3650:
+            yield f"{name}: must be between 1 and 3650, not {number}"
+    backup = settings.get("mlflow_backup", "")
+    if backup and not _BACKUP_NAME.fullmatch(backup):
+        yield (
+            f"mlflow_backup: must be latest or a backup's name, such as 20261124T190501Z, not "
+            f"{backup!r}"
+        )
+    if backup and settings.get("mlflow_backup_file"):
+        yield "mlflow_backup: and mlflow_backup_file are both set; say which one is meant"
+    reason = settings.get("mlflow_backup_reason", "")
+    if len(reason) > 200 or any(ord(char) < 32 for char in reason):
+        yield "mlflow_backup_reason: must be one line of at most 200 characters"
+
+
 def _check_service(settings: dict[str, t.Any]) -> t.Iterator[str]:
     port = settings.get("mlflow_node_port")
     if port is None:
@@ -357,7 +389,11 @@ def _check_run(settings: dict[str, t.Any]) -> t.Iterator[str]:
     timeout = settings.get("mlflow_timeout")
     if timeout is not None and not 1 <= timeout <= 86400:
         yield f"mlflow_timeout: must be between 1 and 86400 seconds, not {timeout}"
-    for name, least in (("mlflow_lock_wait", 0), ("mlflow_lock_ttl", 30)):
+    for name, least in (
+        ("mlflow_lock_wait", 0),
+        ("mlflow_lock_ttl", 30),
+        ("mlflow_backup_timeout", 1),
+    ):
         duration = settings.get(name)
         if duration is not None and not least <= duration <= 86400:
             yield f"{name}: must be between {least} and 86400 seconds, not {duration}"
@@ -471,6 +507,7 @@ def check_values(
         *_check_config(settings),
         *_check_sizes(settings),
         *_check_service(settings),
+        *_check_backups(settings),
         *_check_run(settings),
         *_check_secrets(settings, development_values),
         *_check_sources(settings),

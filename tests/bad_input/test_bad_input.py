@@ -56,6 +56,27 @@ VARIABLES: dict[str, tuple[dict[str, t.Any], list[str]]] = {
         {"mlflow_components": ["external-postgres"]},
         ["mlflow_config.PGHOST: is not set"],
     ),
+    "backup-schedule-without-component": (
+        {"mlflow_backup_schedule": "17 2 * * *"},
+        ["mlflow_backup_schedule: the overlay has no CronJob mlflow-backup"],
+    ),
+    "backup-schedule-is-none": (
+        {"mlflow_components": ["backup"], "mlflow_backup_schedule": "every night"},
+        ["mlflow_backup_schedule: 'every night' is not a schedule"],
+    ),
+    "backup-keep-none": ({"mlflow_backup_keep": 0}, ["mlflow_backup_keep: must be between 1 and"]),
+    "backup-is-a-path": (
+        {"mlflow_backup": "../20261124T190501Z"},
+        ["mlflow_backup: must be latest or a backup's name"],
+    ),
+    "backup-and-file": (
+        {"mlflow_backup": "latest", "mlflow_backup_file": "x.tar"},
+        ["mlflow_backup: and mlflow_backup_file are both set"],
+    ),
+    "backup-storage-size": (
+        {"mlflow_backup_storage_size": "10"},
+        ["mlflow_backup_storage_size: '10' is less than 1Mi"],
+    ),
     "lock-ttl-too-short": (
         {"mlflow_lock_ttl": 5},
         ["mlflow_lock_ttl: must be between 30 and 86400 seconds"],

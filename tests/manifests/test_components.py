@@ -36,14 +36,15 @@ test_what_is_referred_to_is_there = promises.test_what_is_referred_to_is_there
 
 S3 = ("s3-artifacts", "s3-credentials", "s3-ca")
 POLICIES = ("network-policy", "network-policy-external")
-# The smoke test comes first, as when the collection renders.
+# The smoke test and the backup come first, as when the collection renders.
 COMBINATIONS = {
+    "backup": ("smoke-test", "backup"),
     "auth": ("smoke-test", "auth"),
     "s3": ("smoke-test", *S3),
     "external-postgres": ("smoke-test", "external-postgres"),
     "network-policy": ("smoke-test", "network-policy"),
     "external-secrets": ("smoke-test", "auth", "external-secrets"),
-    "everything": ("smoke-test", *S3, "external-postgres", "auth", *POLICIES),
+    "everything": ("smoke-test", "backup", *S3, "external-postgres", "auth", *POLICIES),
 }
 
 
@@ -100,6 +101,22 @@ def test_an_external_database_takes_the_bundled_ones_place(
     assert not [o for o in objects if "postgres" in o["metadata"]["name"]]
 
 
+def test_backups_have_a_volume_of_their_own_and_know_their_mlflow(
+    folders: dict[str, Path],
+) -> None:
+    objects = build(folders["backup"])
+    cron_job = one(objects, "CronJob", "mlflow-backup")["spec"]
+    assert cron_job["concurrencyPolicy"] == "Forbid"
+    pod = cron_job["jobTemplate"]["spec"]["template"]
+    assert pod["metadata"]["labels"]["mlops.mlflow/database-client"] == "true"
+    claims = [v.get("persistentVolumeClaim", {}).get("claimName") for v in pod["spec"]["volumes"]]
+    assert [name for name in claims if name] == ["mlflow-backups"]
+    (init,), (main,) = pod["spec"]["initContainers"], pod["spec"]["containers"]
+    server = one(objects, "Deployment", "mlflow")["spec"]["template"]["spec"]["containers"][0]
+    database = one(objects, "StatefulSet", "postgres")["spec"]["template"]["spec"]["containers"][0]
+    assert (init["image"], main["image"]) == (server["image"], database["image"])
+
+
 @pytest.mark.parametrize("name", ["external-postgres", "everything"])
 def test_whoever_talks_to_an_external_database_verifies_it(
     folders: dict[str, Path], name: str
@@ -118,6 +135,7 @@ def test_whoever_talks_to_an_external_database_verifies_it(
         "Deployment/mlflow/mlflow",
         "Job/mlflow-migration/migrate",
         "Job/mlflow-smoke-test/smoke-test",
+        *(["CronJob/mlflow-backup/backup"] if name == "everything" else []),
     }
 
 

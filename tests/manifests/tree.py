@@ -70,8 +70,11 @@ def one(objects: tuple[Object, ...], kind: str, name: str) -> Object:
 def pods(objects: tuple[Object, ...]) -> Iterator[tuple[str, Object]]:
     """Yield the template of every workload."""
     for item in objects:
-        if "template" in item.get("spec", {}):
-            yield f"{item['kind']}/{item['metadata']['name']}", item["spec"]["template"]
+        spec = item.get("spec", {})
+        if item["kind"] == "CronJob":
+            spec = spec["jobTemplate"]["spec"]
+        if "template" in spec:
+            yield f"{item['kind']}/{item['metadata']['name']}", spec["template"]
 
 
 def containers(pod: Object) -> list[Object]:

@@ -127,7 +127,35 @@ def test_wrong_arguments(
     schema: ModuleType, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert schema.main(arguments) == 2
-    assert "usage: schema.py {status,wait,migrate}" in capsys.readouterr().err
+    assert "usage: schema.py {status,wait,migrate,revisions}" in capsys.readouterr().err
+
+
+def test_what_an_image_knows_is_told_without_a_database(
+    schema: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "version.py").write_text('VERSION = "3.17.2"\n')
+    for one, tables in (
+        (schema.TRACKING, ("experiments", "runs", "tags", "metrics", "params")),
+        (schema.AUTH, ("users",)),
+    ):
+        versions = tmp_path / one.script_dir / "versions"
+        versions.mkdir(parents=True)
+        (versions / "a.py").write_text('revision = "a"\ndown_revision = None\n')
+        (versions / "b.py").write_text('revision = "b"\ndown_revision = "a"\n')
+        models = tmp_path / one.models[0]
+        models.parent.mkdir(parents=True, exist_ok=True)
+        models.write_text("".join(f'class X:\n    __tablename__ = "{name}"\n' for name in tables))
+    monkeypatch.setattr(schema, "package_dir", lambda: tmp_path)
+    assert schema.main(["revisions"]) == 0
+    known = {"head": "b", "known": ["a", "b"]}
+    assert json.loads(capsys.readouterr().out) == {
+        "mlflow": "3.17.2",
+        "tracking": known,
+        "auth": known,
+    }
 
 
 def test_the_verdict_is_left_for_kubernetes_but_not_by_status(

@@ -1,0 +1,236 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, mlops.mlflow contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: backup_info
+short_description: Say which backups there are, and whether one may be restored
+version_added: 0.1.0
+description:
+  - Reads what the latest backup Job, or a given one, wrote to its log. It starts no pod and writes
+    nothing, so what it says is as of RV(as_of); M(mlops.mlflow.backup_job) with the command
+    V(list) makes it up to date.
+  - With O(restore_into) it also judges the backup that a Job with the command V(check) looked at,
+    and fails with every reason why it must not be restored.
+author:
+  - mlops.mlflow contributors (@mlops-mlflow)
+options:
+  namespace:
+    description: The namespace of the release.
+    type: str
+    required: true
+  job:
+    description: The Job whose log to read. Empty means the latest that ended well.
+    type: str
+    default: ""
+  restore_into:
+    description: What the backup would be restored into.
+    type: dict
+    suboptions:
+      artifact_store:
+        description: V(MLFLOW_ARTIFACTS_DESTINATION) of the release.
+        type: str
+        required: true
+      foreign:
+        description: Whether a backup of another release, or with other artifacts, may be restored.
+        type: bool
+        default: false
+requirements:
+  - kubernetes >= 24.2.0
+attributes:
+  check_mode:
+    description: Reads only, so it does the same in check mode.
+    support: full
+  diff_mode:
+    description: Has nothing to compare.
+    support: none
+  platform:
+    description: Needs Python and a network; nothing of the operating system.
+    platforms: posix
+    support: full
+extends_documentation_fragment:
+  - kubernetes.core.k8s_auth_options
+  - ansible.builtin.action_common_attributes
+seealso:
+  - module: mlops.mlflow.backup_job
+"""
+
+EXAMPLES = r"""
+- name: Which backups are there?
+  mlops.mlflow.backup_info:
+    namespace: mlflow-production
+  register: known
+
+- name: Say when the last one was taken
+  ansible.builtin.debug:
+    msg: "{{ known.backups[0].time }}, tested: {{ known.backups[0].tested.ok | default(false) }}"
+  when: known.backups | length > 0
+"""
+
+RETURN = r"""
+backups:
+  description: The backups, the newest first, with what their manifests say.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - name: 20261124T190501Z
+      time: "2026-11-24T19:05:01Z"
+      mlflow: 3.17.2
+      release: mlflow-production
+      artifact_store: s3://mlflow/artifacts
+      reason: before the upgrade to 3.17.2
+      marked: true
+      problem: ""
+      bytes: 1045321
+      tested: {time: "2026-11-24T19:05:09Z", ok: true, seconds: 7, message: ""}
+      databases: []
+as_of:
+  description: When the Job ended from which this is known; empty when there is none.
+  returned: success
+  type: str
+job:
+  description: The Job from which this is known; empty when there is none.
+  returned: success
+  type: str
+volume:
+  description: Bytes of the volume, C(total) and C(free), if known.
+  returned: success
+  type: dict
+taken:
+  description: Name of the backup that the Job took; empty when it took none.
+  returned: success
+  type: str
+chosen:
+  description: The backup that the Job checked, or nothing.
+  returned: success
+  type: dict
+in_place:
+  description: Whether the live database is already the one restored from RV(chosen).
+  returned: success
+  type: bool
+replaced:
+  description: Databases that earlier restores replaced and kept.
+  returned: success
+  type: list
+  elements: str
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlops.mlflow.plugins.module_utils import _backups
+from ansible_collections.mlops.mlflow.plugins.module_utils._client import AUTH_ARG_SPEC, ApiError
+from ansible_collections.mlops.mlflow.plugins.module_utils._cluster import (
+    Cluster,
+    ClusterError,
+    collection_path,
+)
+
+_LINES = 2000
+
+Object = dict[str, t.Any]
+
+
+def _ended(pod: Object) -> str:
+    """Return when a pod's script ended well, or nothing."""
+    for status in (pod.get("status") or {}).get("containerStatuses") or []:
+        if status.get("name") == _backups.CONTAINER:
+            ended = (status.get("state") or {}).get("terminated") or {}
+            if ended.get("exitCode") == 0:
+                return str(ended.get("finishedAt") or "")
+    return ""
+
+
+def latest(pods: t.Iterable[Object]) -> tuple[str, str, str] | None:
+    """Return pod, Job and time of the latest that ended well."""
+    found = [
+        (
+            _ended(pod),
+            str(pod["metadata"]["name"]),
+            str((pod["metadata"].get("labels") or {}).get("job-name", "")),
+        )
+        for pod in pods
+    ]
+    best = max((item for item in found if item[0]), default=None)
+    return (best[1], best[2], best[0]) if best else None
+
+
+def artifact_store(namespace: str, destination: str) -> str:
+    """Return how the script writes an artifact store: a path together with whose it is."""
+    return destination if "://" in destination else f"{namespace}:{destination}"
+
+
+def look(cluster: Cluster, params: dict[str, t.Any]) -> tuple[_backups.Report, str, str]:
+    """Return what the Job said, its name and when it ended."""
+    namespace = params["namespace"]
+    selector = f"app.kubernetes.io/component={_backups.COMPONENT}"
+    if params["job"]:
+        selector = f"job-name={params['job']}"
+    pods = cluster.request(
+        "GET", collection_path("v1", "pods", namespace), query={"labelSelector": selector}
+    )
+    if pods.status != 200:
+        raise ClusterError(f"the pods of backups cannot be listed: {pods.message}")
+    found = latest(pods.body.get("items") or [])
+    if found is None:
+        if params["job"]:
+            raise ClusterError(f"Job {params['job']} has no pod that ended well")
+        return _backups.Report([]), "", ""
+    pod, job, ended = found
+    try:
+        lines = cluster.logs(namespace, pod, _backups.CONTAINER, _LINES)
+    except ApiError as error:
+        raise ClusterError(f"the log of pod {pod} cannot be read: {error.message}") from None
+    return _backups.parse(lines), job, ended
+
+
+def main() -> None:
+    """Entry point."""
+    spec = dict(AUTH_ARG_SPEC)
+    spec.update(
+        namespace={"type": "str", "required": True},
+        job={"type": "str", "default": ""},
+        restore_into={
+            "type": "dict",
+            "options": {
+                "artifact_store": {"type": "str", "required": True},
+                "foreign": {"type": "bool", "default": False},
+            },
+        },
+    )
+    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
+    params = module.params
+    try:
+        report, job, ended = look(Cluster(module), params)
+    except ClusterError as error:
+        module.fail_json(msg=f"{error}.")
+        return
+    into = params["restore_into"]
+    if into is not None:
+        store = artifact_store(params["namespace"], into["artifact_store"])
+        expected = _backups.Expected(params["namespace"], store, into["foreign"])
+        problems = _backups.refusals(report, expected)
+        if problems:
+            module.fail_json(msg=f"{'; '.join(problems)}. Nothing was changed.")
+    backup = _backups.chosen(report)
+    total, free = report.volume or (None, None)
+    module.exit_json(
+        changed=False,
+        backups=[_backups.as_dict(item) for item in report.backups],
+        as_of=ended,
+        job=job,
+        volume={"total": total, "free": free},
+        taken=report.taken,
+        chosen=_backups.as_dict(backup) if backup else None,
+        in_place=_backups.in_place(report),
+        replaced=_backups.replaced(report),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, mlops.mlflow contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: backup_job
+short_description: Start one step of a backup or a restore as a Job
+version_added: 0.1.0
+description:
+  - Makes a Job from the CronJob of the component C(backup), with another command. It does not wait;
+    M(mlops.mlflow.wait_for_rollout) does, and M(mlops.mlflow.backup_info) reads what it said.
+  - Jobs that an earlier run made and that still run are stopped first, and waited for. Whoever
+    uses this holds the release lock, so the run that made them is dead. The CronJob's own are left
+    alone.
+author:
+  - mlops.mlflow contributors (@mlops-mlflow)
+options:
+  namespace:
+    description: The namespace of the release.
+    type: str
+    required: true
+  cron_job:
+    description: The CronJob C(mlflow-backup) as it is rendered.
+    type: dict
+    required: true
+  command:
+    description: What the script is to do.
+    type: str
+    choices: [backup, list, check, test, prepare, swap, forget, hold]
+    required: true
+  environment:
+    description: Environment variables for the script. They are part of the Job, so no secrets.
+    type: dict
+    default: {}
+  timeout:
+    description: For how many seconds to wait until the pods of a dead run's Jobs are gone.
+    type: int
+    default: 60
+requirements:
+  - kubernetes >= 24.2.0
+attributes:
+  check_mode:
+    description: Can run in check mode, and starts nothing then.
+    support: full
+  diff_mode:
+    description: Has nothing to compare.
+    support: none
+  platform:
+    description: Needs Python and a network; nothing of the operating system.
+    platforms: posix
+    support: full
+extends_documentation_fragment:
+  - kubernetes.core.k8s_auth_options
+  - ansible.builtin.action_common_attributes
+seealso:
+  - module: mlops.mlflow.backup_info
+"""
+
+EXAMPLES = r"""
+- name: Take a backup
+  mlops.mlflow.backup_job:
+    namespace: mlflow-production
+    cron_job: "{{ cron_job }}"
+    command: backup
+    environment:
+      BACKUP_REASON: before the upgrade to 3.17.2
+      BACKUP_MARK: "true"
+  register: backup
+
+- name: Wait for it
+  mlops.mlflow.wait_for_rollout:
+    resources:
+      - {kind: Job, name: "{{ backup.job }}", namespace: mlflow-production}
+"""
+
+RETURN = r"""
+job:
+  description: Name of the Job.
+  returned: success
+  type: str
+stopped:
+  description: Jobs of a dead run that were stopped.
+  returned: success
+  type: list
+  elements: str
+"""
+
+import secrets
+import time
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlops.mlflow.plugins.module_utils import _backups
+from ansible_collections.mlops.mlflow.plugins.module_utils._client import AUTH_ARG_SPEC
+from ansible_collections.mlops.mlflow.plugins.module_utils._cluster import (
+    Cluster,
+    ClusterError,
+    collection_path,
+)
+
+_LOOK_EVERY = 0.5
+
+Object = dict[str, t.Any]
+
+
+def _finished(job: Object) -> bool:
+    conditions = (job.get("status") or {}).get("conditions") or []
+    return any(
+        entry.get("type") in ("Complete", "Failed") and entry.get("status") == "True"
+        for entry in conditions
+    )
+
+
+class Jobs:
+    """The Jobs that runs of this collection made in a namespace."""
+
+    def __init__(self, cluster: Cluster, namespace: str) -> None:
+        self._cluster = cluster
+        self._jobs = collection_path("batch/v1", "jobs", namespace)
+        self._pods = collection_path("v1", "pods", namespace)
+
+    def _list(self, path: str) -> list[Object]:
+        query = {"labelSelector": _backups.COMMAND_LABEL}
+        answer = self._cluster.request("GET", path, query=query)
+        if answer.status != 200:
+            raise ClusterError(f"Jobs and pods cannot be listed: {answer.message}")
+        return answer.body.get("items") or []
+
+    def unfinished(self) -> list[str]:
+        """Return the Jobs that have not ended."""
+        return [item["metadata"]["name"] for item in self._list(self._jobs) if not _finished(item)]
+
+    def stop(self, names: list[str], timeout: float) -> None:
+        """Delete Jobs, and wait until their pods are gone."""
+        for name in names:
+            options = {"propagationPolicy": "Foreground"}
+            answer = self._cluster.request("DELETE", f"{self._jobs}/{name}", options)
+            if answer.status not in (200, 202, 404):
+                raise ClusterError(f"Job {name} cannot be deleted: {answer.message}")
+        end = time.monotonic() + timeout
+        while True:
+            left = [
+                item["metadata"]["name"]
+                for item in self._list(self._pods)
+                if (item["metadata"].get("labels") or {}).get("job-name") in names
+            ]
+            if not left:
+                return
+            if time.monotonic() >= end:
+                raise ClusterError(
+                    f"pods of an earlier run are still there after {timeout:.0f} s: "
+                    f"{', '.join(left)}"
+                )
+            time.sleep(_LOOK_EVERY)
+
+    def start(self, job: Object) -> None:
+        """Make a Job."""
+        answer = self._cluster.request("POST", self._jobs, job)
+        if answer.status not in (200, 201, 202):
+            name = job["metadata"]["name"]
+            raise ClusterError(f"Job {name} cannot be created: {answer.message}")
+
+
+def main() -> None:
+    """Entry point."""
+    spec = dict(AUTH_ARG_SPEC)
+    spec.update(
+        namespace={"type": "str", "required": True},
+        cron_job={"type": "dict", "required": True},
+        command={"type": "str", "required": True, "choices": list(_backups.COMMANDS)},
+        environment={"type": "dict", "default": {}},
+        timeout={"type": "int", "default": 60},
+    )
+    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
+    params = module.params
+    name = f"mlflow-backup-{params['command']}-{secrets.token_hex(4)}"
+    environment = {str(key): str(value) for key, value in params["environment"].items()}
+    stopped: list[str] = []
+    try:
+        job = _backups.job(params["cron_job"], name, params["command"], environment)
+        job["metadata"]["namespace"] = params["namespace"]
+        if not module.check_mode:
+            jobs = Jobs(Cluster(module), params["namespace"])
+            stopped = jobs.unfinished()
+            jobs.stop(stopped, params["timeout"])
+            jobs.start(job)
+        module.exit_json(changed=True, job=name, stopped=stopped)
+    except KeyError:
+        module.fail_json(msg="cron_job: is not a CronJob of the component backup.")
+    except ClusterError as error:
+        module.fail_json(msg=f"{error}.")
+
+
+if __name__ == "__main__":
+    main()

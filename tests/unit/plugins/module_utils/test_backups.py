@@ -1,0 +1,187 @@
+# Copyright: (c) 2026, mlops.mlflow contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the backup script says is read with care, and what must not be restored is refused."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+import pytest
+from ansible_collections.mlops.mlflow.plugins.module_utils import _backups
+
+NAME = "20261124T190501Z"
+SHA = "ab" * 32
+STORE = "mlflow-production:/mlflow/artifacts"
+EXPECTED = _backups.Expected("mlflow-production", STORE)
+IMAGE = {
+    "mlflow": "3.16.1",
+    "tracking": {"head": "b7e2", "known": ["a1", "b7e2"]},
+    "auth": {"head": "c3", "known": ["c3"]},
+}
+DATABASE: dict[str, t.Any] = {
+    "role": "tracking",
+    "name": "mlflow",
+    "file": "tracking.dump",
+    "bytes": 100,
+    "sha256": SHA,
+    "size": 9000,
+    "revisions": {"tracking": "b7e2", "auth": "c3"},
+    "rows": {"runs": 10000, "users": 3},
+}
+MANIFEST: dict[str, t.Any] = {
+    "format": 1,
+    "name": NAME,
+    "time": "2026-11-24T19:05:01Z",
+    "mlflow": "3.16.1",
+    "release": "mlflow-production",
+    "artifact_store": STORE,
+    "reason": "",
+    "postgres": "17.6",
+    "databases": [DATABASE],
+}
+
+
+def said(**changes: t.Any) -> dict[str, str]:
+    """What a check says of a good backup, line by line, to be changed."""
+    return {
+        "words": "backup: some words for people, and @backup in the middle",
+        "volume": "@volume 1000 400",
+        "backup": f"@backup {NAME} {json.dumps({**MANIFEST, **changes})}",
+        "tested": f'@tested {NAME} {{"time": "t", "ok": true, "seconds": 3, "message": ""}}',
+        "marked": f"@marked {NAME}",
+        "chosen": f"@chosen {NAME} whole",
+        "file": f"@file tracking.dump 100 {SHA}",
+        "image": f"@image {json.dumps(IMAGE)}",
+        "live": "@live tracking mlflow",
+        "database": '@database {"name": "mlflow", "size": 9000, "comment": ""}',
+        "role": '@role {"name": "mlflow", "createdb": true}',
+    }
+
+
+def refused(lines: dict[str, str], expected: _backups.Expected = EXPECTED) -> str:
+    return "; ".join(_backups.refusals(_backups.parse(lines.values()), expected))
+
+
+def test_a_good_backup_is_read_and_not_refused() -> None:
+    report = _backups.parse(said().values())
+    assert refused(said()) == ""
+    (backup,) = report.backups
+    assert backup.marked
+    assert backup.tested
+    assert backup.tested.ok
+    assert backup.manifest
+    assert backup.manifest.databases[0].rows["runs"] == 10000
+    assert report.volume == (1000, 400)
+    assert _backups.as_dict(backup)["bytes"] == 100
+    assert not _backups.in_place(report)
+
+
+CHANGES: dict[str, tuple[dict[str, str], str]] = {
+    "manifest-damaged": ({"chosen": f"@chosen {NAME} damaged"}, "is damaged: its manifest"),
+    "truncated": ({"file": f"@file tracking.dump 99 {SHA}"}, "truncated: tracking.dump has 99"),
+    "damaged": ({"file": f"@file tracking.dump 100 {'cd' * 32}"}, "checksum of tracking.dump"),
+    "longer": ({"file": f"@file tracking.dump 101 {SHA}"}, "checksum of tracking.dump"),
+    "file-missing": ({"file": ""}, "is damaged: it has no tracking.dump"),
+    "none": ({"backup": "", "chosen": ""}, "there is no such backup"),
+    "not-json": ({"backup": f"@backup {NAME} {{'format'"}, "cannot be read: the manifest is not"),
+    "image-silent": ({"image": ""}, "did not say which revisions it knows"),
+    "image-odd": ({"image": '@image {"tracking": 3}'}, "is newer than the image"),
+    "two-databases": (
+        {"live": "@live tracking mlflow\n", "more": "@live auth users"},
+        "holds 1 database(s) (tracking), this release has 2 (auth, tracking)",
+    ),
+    "role": ({"role": '@role {"name": "me", "createdb": false}'}, 'ALTER ROLE "me" CREATEDB'),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_is_wrong_is_named(name: str) -> None:
+    changes, words = CHANGES[name]
+    assert words in refused({**said(), **changes})
+
+
+MANIFESTS: dict[str, tuple[dict[str, t.Any], str]] = {
+    "format": ({"format": 2}, "its format is 2"),
+    "format-is-true": ({"format": True}, "no usable format"),
+    "name": ({"name": "20200101T000000Z"}, "its manifest is that of 20200101T000000Z"),
+    "no-databases": ({"databases": []}, "does not name the tracking database once"),
+    "twice": ({"databases": [DATABASE, DATABASE]}, "does not name the tracking database once"),
+    "path": ({"databases": [{**DATABASE, "file": "../../x"}]}, "a file that a backup does not"),
+    "sum": ({"databases": [{**DATABASE, "sha256": "no"}]}, "no usable sha256"),
+    "rows": ({"databases": [{**DATABASE, "rows": {"runs": "many"}}]}, "no usable rows"),
+    "bytes": ({"databases": [{**DATABASE, "bytes": -1}]}, "no usable bytes"),
+    "text": ({"databases": ["mlflow"]}, "a database that is no object"),
+    "release": ({"release": "other"}, "is foreign: it is of the release in other"),
+    "store": ({"artifact_store": "s3://other"}, "its artifacts are in s3://other"),
+    "newer": (
+        {"mlflow": "3.17.2", "databases": [{**DATABASE, "revisions": {"tracking": "dc11"}}]},
+        "is newer than the image: its tracking schema is at revision dc11, which MLflow 3.16.1 "
+        "does not know; it was taken with MLflow 3.17.2",
+    ),
+    "newer-auth": (
+        {"databases": [{**DATABASE, "revisions": {"tracking": "a1", "auth": "d4"}}]},
+        "its auth schema is at revision d4",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_a_manifest_that_does_not_fit_is_refused(name: str) -> None:
+    changes, words = MANIFESTS[name]
+    assert words in refused(said(**changes))
+
+
+def test_a_foreign_backup_is_restored_when_told() -> None:
+    told = EXPECTED._replace(foreign=True)
+    assert refused(said(release="other", artifact_store="s3://other"), told) == ""
+
+
+def test_an_older_backup_is_not_refused() -> None:
+    older = {**DATABASE, "revisions": {"tracking": "a1"}}
+    assert refused(said(databases=[older])) == ""
+
+
+def test_what_an_interrupted_restore_left_is_recognised() -> None:
+    comment = f"mlops.mlflow: restored from {NAME}"
+    lines = said()
+    lines["database"] = "@database " + json.dumps({"name": "mlflow", "comment": comment})
+    lines["old"] = (
+        '@database {"name": "mlflow_before_20261124T190600Z", "comment": '
+        f'"mlops.mlflow: replaced by {NAME}"}}'
+    )
+    report = _backups.parse(lines.values())
+    assert _backups.in_place(report)
+    assert _backups.replaced(report) == ["mlflow_before_20261124T190600Z"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["@backup", "@backup ../etc {}", "@tested x {}", "@file a b", "@image []", "@volume", "@"],
+)
+def test_odd_lines_are_skipped(line: str) -> None:
+    assert _backups.parse([line]) == _backups.Report([])
+
+
+def test_a_job_is_the_cron_jobs_with_another_command() -> None:
+    container = {
+        "name": "backup",
+        "args": ["backup"],
+        "env": [{"name": "BACKUP_NAME", "value": "old"}, {"name": "PGUSER", "valueFrom": {}}],
+    }
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container]}}
+    spec = {"metadata": {"labels": {"c": "d"}}, "spec": {"backoffLimit": 2, "template": template}}
+    cron_job = {"metadata": {"namespace": "n"}, "spec": {"jobTemplate": spec}}
+    before = json.dumps(cron_job)
+    job = _backups.job(cron_job, "x", "check", {"BACKUP_NAME": NAME})
+    assert json.dumps(cron_job) == before
+    assert job["metadata"]["labels"] == {"c": "d", _backups.COMMAND_LABEL: "check"}
+    assert job["spec"]["backoffLimit"] == 0
+    made = job["spec"]["template"]
+    assert made["metadata"]["labels"] == {"a": "b", _backups.COMMAND_LABEL: "check"}
+    assert made["spec"]["containers"][0]["args"] == ["check"]
+    assert made["spec"]["containers"][0]["env"] == [
+        {"name": "PGUSER", "valueFrom": {}},
+        {"name": "BACKUP_NAME", "value": NAME},
+    ]
