@@ -33,6 +33,7 @@ PYTHON = [
     f"{COLLECTION}/plugins",
     "benchmarks",
     "kustomize/base/schema.py",
+    "kustomize/components/gc/gc.py",
     "kustomize/components/smoke-test/smoke_test.py",
     "molecule",
     "roles/kind_cluster/files/component_image.py",

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import typing as t
 
 import yaml
@@ -77,6 +78,10 @@ class ActionModule(ActionBase):
                 problems.append(f"{variable}: {text} is listed twice")
             else:
                 components.append(str(folder))
+        # A path of one's own may be anything, and bring what another one needs.
+        shipped = overlays.KUSTOMIZE / "components"
+        if all(pathlib.Path(folder).parent == shipped for folder in components):
+            problems += overlays.contradictions([pathlib.Path(item).name for item in components])
         return str(overlay or ""), components, problems
 
     def run(

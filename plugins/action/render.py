@@ -44,6 +44,8 @@ _OPTIONS: dict[str, dict[str, t.Any]] = {
     "backup_keep": {"type": "int"},
     "backup_keep_days": {"type": "int"},
     "backup_storage_size": {"type": "str", "default": ""},
+    "gc_schedule": {"type": "str", "default": ""},
+    "gc_older_than": {"type": "str", "default": ""},
 }
 _NOT_SETTINGS = ("overlay", "components", "smoke_test", "backup")
 _BACKUP = overlays.KUSTOMIZE / "components" / "backup"
@@ -148,7 +150,7 @@ def render(arguments: dict[str, t.Any], folder: str) -> list[kustomization.Objec
     settings = kustomization.Settings(**given)
     shop = Workshop(folder, arguments["overlay"], arguments["components"])
     # What others have something to say about comes first.
-    shop.components.sort(key=lambda item: item != _BACKUP)
+    shop.components.sort(key=overlays.rank)
     plain = shop.build({}, " with the components of mlflow_components" if shop.components else "")
     wanted = ["migration"] + (["smoke-test"] if arguments["smoke_test"] else [])
     # Before the inventory's own, which may have something to say about their Jobs.

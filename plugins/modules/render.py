@@ -121,6 +121,14 @@ options:
     description: Size of the backups' volume.
     type: str
     default: ""
+  gc_schedule:
+    description: When the component C(gc) works, as a CronJob's schedule, if not as it says itself.
+    type: str
+    default: ""
+  gc_older_than:
+    description: How long ago something must have been deleted for C(gc) to remove it.
+    type: str
+    default: ""
 attributes:
   action:
     description: Runs on the controller.

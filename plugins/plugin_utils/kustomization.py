@@ -42,6 +42,7 @@ CREDENTIAL_KEYS = {
 # What External Secrets fills, where only some values come from a store; see external_secrets.
 EXTERNAL = "mlflow-external"
 SERVER = "mlflow"
+GC = "mlflow-gc"
 DATABASE = "postgres"
 BACKUP = "mlflow-backup"
 
@@ -86,6 +87,8 @@ class Settings:
     backup_keep: int | None = None
     backup_keep_days: int | None = None
     backup_storage_size: str = ""
+    gc_schedule: str = ""
+    gc_older_than: str = ""
 
 
 # --- looking at rendered objects ------------------------------------------------------------------
@@ -347,6 +350,19 @@ def _retention(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
         yield {"name": BACKUP, "behavior": "merge", "literals": literals}
 
 
+def _gc(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
+    """Yield the patches of the component gc."""
+    if settings.gc_schedule:
+        item = _required(objects, "CronJob", GC, "mlflow_gc_schedule")
+        yield _merge_patch(item, {"spec": {"schedule": settings.gc_schedule}})
+    if settings.gc_older_than:
+        item = _required(objects, "CronJob", GC, "mlflow_gc_older_than")
+        age = {"name": "MLOPS_GC_OLDER_THAN", "value": settings.gc_older_than}
+        change = {"name": container(item, "gc").get("name", "gc"), "env": [age]}
+        pod = {"template": {"spec": {"containers": [change]}}}
+        yield _merge_patch(item, {"spec": {"jobTemplate": {"spec": pod}}})
+
+
 def _config(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
     """Merge what the inventory sets into the ConfigMap that MLflow's environment comes from."""
     if not settings.config and not settings.hosts:
@@ -538,6 +554,7 @@ def edits(objects: list[Object], settings: Settings) -> Object:
         *_references(objects, settings),
         *_external(objects, settings),
         *_backup(objects, settings),
+        *_gc(objects, settings),
     ]
     if patches:
         part["patches"] = patches

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import os
 import pathlib
+import typing as t
 
 import yaml
 from ansible_collections.mlops.mlflow.plugins.plugin_utils.variables import suggestion
@@ -19,6 +20,17 @@ _FILE_NAMES = ("kustomization.yml", "kustomization.yaml", "Kustomization")
 
 # Added by the collection itself, at the time it knows is right.
 BUILT_IN_COMPONENTS = ("migration", "smoke-test")
+
+# What a shipped component is nothing without: that one, and why.
+NEEDS = {
+    "s3-ca": ("s3-artifacts", "there is no S3 store whose CA it could be"),
+    "s3-credentials": ("s3-artifacts", "there is no S3 store to be let in to"),
+    "network-policy-external": ("network-policy", "nothing is closed that it could open"),
+}
+# What cannot stand beside what, and why.
+EXCLUDES: dict[tuple[str, str], str] = {}
+# What adds pods comes before what has something to say about every pod.
+_FIRST = ("backup", "gc")
 
 
 def kustomization_file(folder: pathlib.Path) -> pathlib.Path | None:
@@ -62,6 +74,24 @@ def find(variable: str, kind: str, text: str, base: str) -> tuple[pathlib.Path |
     if kustomization_file(folder) is None:
         return None, f"{variable}: {folder} holds no kustomization.yml"
     return folder, ""
+
+
+def rank(folder: pathlib.Path) -> int:
+    """Return a key that sorts components into the order in which they compose."""
+    is_first = folder.parent == KUSTOMIZE / "components" and folder.name in _FIRST
+    return 0 if is_first else 1
+
+
+def contradictions(names: t.Collection[str]) -> list[str]:
+    """Name each combination of shipped components that makes no sense."""
+    problems = []
+    for name, (needed, why) in NEEDS.items():
+        if name in names and needed not in names:
+            problems.append(f"mlflow_components: {name} needs {needed}: without it {why}")
+    for (one, other), why in EXCLUDES.items():
+        if one in names and other in names:
+            problems.append(f"mlflow_components: {one} and {other} exclude each other: {why}")
+    return problems
 
 
 def development_values() -> set[str]:

@@ -385,6 +385,22 @@ def _check_service(settings: dict[str, t.Any]) -> t.Iterator[str]:
         yield "mlflow_node_port: a Service of type ClusterIP (mlflow_service_type) has none"
 
 
+# Five fields, or one of Kubernetes' short names for them.
+_SCHEDULE = re.compile(
+    r"@(yearly|annually|monthly|weekly|daily|midnight|hourly)|[\d*/,A-Za-z-]+( [\d*/,A-Za-z?-]+){4}"
+)
+_AGE = re.compile(r"(?=\d)(\d+d)?(\d+h)?(\d+m)?(\d+s)?")
+
+
+def _check_gc(settings: dict[str, t.Any]) -> t.Iterator[str]:
+    schedule = settings.get("mlflow_gc_schedule", "")
+    if schedule and not _SCHEDULE.fullmatch(schedule):
+        yield f"mlflow_gc_schedule: {schedule!r} is not a schedule, such as '41 3 * * *'"
+    age = settings.get("mlflow_gc_older_than", "")
+    if age and not _AGE.fullmatch(age):
+        yield f"mlflow_gc_older_than: {age!r} is not an age, such as 30d or 1d12h"
+
+
 def _check_run(settings: dict[str, t.Any]) -> t.Iterator[str]:
     timeout = settings.get("mlflow_timeout")
     if timeout is not None and not 1 <= timeout <= 86400:
@@ -508,6 +524,7 @@ def check_values(
         *_check_sizes(settings),
         *_check_service(settings),
         *_check_backups(settings),
+        *_check_gc(settings),
         *_check_run(settings),
         *_check_secrets(settings, development_values),
         *_check_sources(settings),

@@ -12,6 +12,7 @@ import typing as t
 
 import pytest
 import yaml
+from ansible_collections.mlops.mlflow.plugins.plugin_utils import overlays
 from ansible_collections.mlops.mlflow.tests.bad_input.fake_cluster import (
     ROOT,
     TOKEN,
@@ -154,6 +155,26 @@ VARIABLES: dict[str, tuple[dict[str, t.Any], list[str]]] = {
     ),
     "overlay-nowhere": ({"mlflow_overlay": "/nowhere/at-all"}, ["mlflow_overlay: there is no"]),
     "component-unknown": ({"mlflow_components": ["no-such"]}, ["mlflow_components[0]", "no-such"]),
+    **{
+        f"component-{name}-alone": (
+            {"mlflow_components": [name]},
+            [f"mlflow_components: {name} needs {needed}"],
+        )
+        for name, (needed, _why) in overlays.NEEDS.items()
+    },
+    **{
+        f"components-{one}-and-{other}": (
+            {"mlflow_components": [one, other]},
+            [f"mlflow_components: {one} and {other} exclude each other"],
+        )
+        for one, other in overlays.EXCLUDES
+    },
+    "gc-schedule": ({"mlflow_gc_schedule": "nightly"}, ["mlflow_gc_schedule: 'nightly' is not"]),
+    "gc-age-without-unit": ({"mlflow_gc_older_than": "30"}, ["mlflow_gc_older_than: '30' is not"]),
+    "gc-is-not-there": (
+        {"mlflow_gc_older_than": "30d"},
+        ["mlflow_gc_older_than: the overlay has no CronJob mlflow-gc"],
+    ),
     "component-built-in": ({"mlflow_components": ["migration"]}, ["mlflow_components[0]"]),
     "namespace-not-a-name": (
         {"mlflow_namespace": "Not_A_Name"},

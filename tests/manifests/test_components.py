@@ -36,15 +36,16 @@ test_what_is_referred_to_is_there = promises.test_what_is_referred_to_is_there
 
 S3 = ("s3-artifacts", "s3-credentials", "s3-ca")
 POLICIES = ("network-policy", "network-policy-external")
-# The smoke test and the backup come first, as when the collection renders.
+# What adds pods comes first, as when the collection renders.
 COMBINATIONS = {
     "backup": ("smoke-test", "backup"),
     "auth": ("smoke-test", "auth"),
+    "gc": ("smoke-test", "gc"),
     "s3": ("smoke-test", *S3),
     "external-postgres": ("smoke-test", "external-postgres"),
     "network-policy": ("smoke-test", "network-policy"),
     "external-secrets": ("smoke-test", "auth", "external-secrets"),
-    "everything": ("smoke-test", "backup", *S3, "external-postgres", "auth", *POLICIES),
+    "everything": ("smoke-test", "backup", "gc", *S3, "external-postgres", "auth", *POLICIES),
 }
 
 
@@ -135,7 +136,7 @@ def test_whoever_talks_to_an_external_database_verifies_it(
         "Deployment/mlflow/mlflow",
         "Job/mlflow-migration/migrate",
         "Job/mlflow-smoke-test/smoke-test",
-        *(["CronJob/mlflow-backup/backup"] if name == "everything" else []),
+        *(["CronJob/mlflow-backup/backup", "CronJob/mlflow-gc/gc"] if name == "everything" else []),
     }
 
 

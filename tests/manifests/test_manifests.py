@@ -26,7 +26,7 @@ from ansible_collections.mlops.mlflow.tests.manifests.tree import (
 ENVIRONMENTS = ("development", "staging", "production")
 RENDERS = ("base", *(f"overlays/{name}" for name in ENVIRONMENTS), "smoke-test")
 STRICT = ("overlays/staging", "overlays/production")
-COMPONENTS = {"config", "database", "migration", "server", "smoke-test", "backup"}
+COMPONENTS = {"backup", "config", "database", "gc", "migration", "server", "smoke-test"}
 # ConfigMaps that a person makes in the cluster, as their component says.
 BROUGHT = {"mlflow-s3-ca"}
 KEYS = {
