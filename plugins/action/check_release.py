@@ -9,7 +9,7 @@ import re
 import typing as t
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.mlops.mlflow.plugins.plugin_utils import budget, kustomization
+from ansible_collections.mlops.mlflow.plugins.plugin_utils import budget, exposure, kustomization
 from ansible_collections.mlops.mlflow.plugins.plugin_utils.variables import report
 
 _OPTIONS: dict[str, dict[str, t.Any]] = {
@@ -46,6 +46,7 @@ def problems_of(arguments: dict[str, t.Any]) -> list[str]:
         for name, value in found.items()
         if _PLACEHOLDER.search(value)
     ]
+    problems += _unreachable(objects)
     outside = sorted(
         {
             f"{item['kind']} {item['metadata']['name']} in {item['metadata']['namespace']}"
@@ -66,6 +67,20 @@ def problems_of(arguments: dict[str, t.Any]) -> list[str]:
             "max_connections or lower MLFLOW_SQLALCHEMYSTORE_POOL_SIZE and _MAX_OVERFLOW in the "
             "overlay"
         )
+    return problems
+
+
+def _unreachable(objects: list[kustomization.Object]) -> list[str]:
+    """Return which of the ways in do not know yet where they lead from."""
+    ingress = kustomization.find(objects, exposure.INGRESS, kustomization.SERVER)
+    route = kustomization.find(objects, exposure.ROUTE, kustomization.SERVER)
+    problems = []
+    if any(_PLACEHOLDER.search(host) for host in exposure.hosts_of(ingress, route)):
+        which = "ingress" if ingress is not None else "gateway"
+        problems.append(f"mlflow_hosts: is empty, and the component {which} needs a name")
+    parents = ((route or {}).get("spec") or {}).get("parentRefs") or []
+    if any(_PLACEHOLDER.search(str(parent.get("name"))) for parent in parents):
+        problems.append("mlflow_gateway: is empty, and the component gateway needs its Gateway")
     return problems
 
 

@@ -32,6 +32,14 @@ _OPTIONS: dict[str, dict[str, t.Any]] = {
     "resources": {"type": "dict", "default": {}},
     "config": {"type": "dict", "default": {}},
     "hosts": {"type": "list", "elements": "str", "default": []},
+    "url": {"type": "str", "default": ""},
+    "tls_secret": {"type": "str", "default": ""},
+    "ingress_class": {"type": "str", "default": ""},
+    "ingress_annotations": {"type": "dict", "default": {}},
+    "gateway": {"type": "dict", "default": {}},
+    "static_prefix": {"type": "str", "default": ""},
+    "upload_limit": {"type": "str", "default": ""},
+    "proxy_timeout": {"type": "int"},
     "service_type": {"type": "str", "default": ""},
     "node_port": {"type": "int"},
     "storage_class": {"type": "str", "default": ""},
@@ -150,10 +158,15 @@ def _parse(text: str, overlay: pathlib.Path) -> list[kustomization.Object]:
     return documents
 
 
+def settings_from(arguments: dict[str, t.Any]) -> kustomization.Settings:
+    """Return what the inventory sets among the module's options."""
+    given = {key: value for key, value in arguments.items() if key not in _NOT_SETTINGS}
+    return kustomization.Settings(**given)
+
+
 def render(arguments: dict[str, t.Any], folder: str) -> list[kustomization.Object]:
     """Return the objects of the release, everything that is set applied, Jobs renamed."""
-    given = {key: value for key, value in arguments.items() if key not in _NOT_SETTINGS}
-    settings = kustomization.Settings(**given)
+    settings = settings_from(arguments)
     shop = Workshop(folder, arguments["overlay"], arguments["components"])
     # What others have something to say about comes first.
     shop.components.sort(key=overlays.rank)
@@ -257,6 +270,7 @@ class ActionModule(ActionBase):
             described = describe(objects, arguments["version"])
             described["backup"] = backup_of(objects, arguments)
             described["artifact_store"] = kustomization.artifact_store(objects)
+            described["url"] = kustomization.address(objects, settings_from(arguments))
             if not described["namespace"]:
                 raise RenderError(
                     "mlflow_namespace: is not set, and the overlay names no namespace either"

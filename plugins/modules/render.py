@@ -70,6 +70,37 @@ options:
     type: list
     elements: str
     default: []
+  url:
+    description: The address under which people reach MLflow, if it is not derived.
+    type: str
+    default: ""
+  tls_secret:
+    description: The Secret with the certificate, for the Ingress.
+    type: str
+    default: ""
+  ingress_class:
+    description: The class of the Ingress.
+    type: str
+    default: ""
+  ingress_annotations:
+    description: Annotations of the Ingress, beside those of the component.
+    type: dict
+    default: {}
+  gateway:
+    description: The C(name), C(namespace) and C(section_name) of the HTTPRoute's Gateway.
+    type: dict
+    default: {}
+  static_prefix:
+    description: The path under which MLflow lies.
+    type: str
+    default: ""
+  upload_limit:
+    description: The largest request that the Ingress lets through.
+    type: str
+    default: ""
+  proxy_timeout:
+    description: Seconds after which the Ingress or the Gateway gives a request up.
+    type: int
   service_type:
     description: Type of the Service, if not the overlay's.
     type: str
@@ -179,6 +210,10 @@ namespace:
   type: str
 version:
   description: The version of MLflow; empty when neither the image's tag nor the inventory tells.
+  returned: success
+  type: str
+url:
+  description: The address under which people reach MLflow; empty when it cannot be told.
   returned: success
   type: str
 image:

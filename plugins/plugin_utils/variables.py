@@ -262,6 +262,47 @@ def _check_names(settings: dict[str, t.Any]) -> t.Iterator[str]:
             )
 
 
+_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+_ANNOTATION = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?")
+_OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+
+
+def _check_exposure(settings: dict[str, t.Any]) -> t.Iterator[str]:
+    """Hold how MLflow is to be reached against what an Ingress, a route and MLflow take."""
+    prefix, url = settings.get("mlflow_static_prefix", ""), settings.get("mlflow_url", "")
+    if prefix and not _PREFIX.fullmatch(prefix):
+        yield (
+            f"mlflow_static_prefix: {prefix!r} is not a path such as /mlflow (it starts with '/', "
+            "does not end with one, and holds letters, digits and -._~ only)"
+        )
+    elif prefix and url and not url.rstrip("/").endswith(prefix):
+        yield f"mlflow_url: does not end with {prefix}, which is mlflow_static_prefix"
+    for name in ("mlflow_tls_secret", "mlflow_ingress_class"):
+        value = settings.get(name, "")
+        if value and not _OBJECT_NAME.fullmatch(value):
+            yield f"{name}: {value!r} is not the name of an object (small letters, digits, - and .)"
+    gateway = settings.get("mlflow_gateway") or {}
+    if gateway and not gateway.get("name"):
+        yield "mlflow_gateway.name: is not set; which Gateway is it?"
+    for key, value in gateway.items():
+        if value and not _OBJECT_NAME.fullmatch(value):
+            yield f"mlflow_gateway.{key}: {value!r} is not the name of an object"
+    limit = settings.get("mlflow_upload_limit", "")
+    if limit and (quantity(limit) or 0) < 2**20:
+        yield f"mlflow_upload_limit: {limit!r} is not a size of 1Mi or more, such as 20Gi"
+    timeout = settings.get("mlflow_proxy_timeout")
+    if timeout is not None and not 1 <= timeout <= 86400:
+        yield f"mlflow_proxy_timeout: must be between 1 and 86400 seconds, not {timeout}"
+    for name, value in (settings.get("mlflow_ingress_annotations") or {}).items():
+        if not _ANNOTATION.fullmatch(str(name)):
+            yield f"mlflow_ingress_annotations: {name!r} is not the name of an annotation"
+        elif not isinstance(value, str):
+            yield (
+                f"mlflow_ingress_annotations.{name}: must be a string, not {_found(value)} (put it "
+                "in quotes)"
+            )
+
+
 def _is_host(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
@@ -310,6 +351,8 @@ def _check_config(settings: dict[str, t.Any]) -> t.Iterator[str]:
                 f"{where}: is a secret by its name, and would be in a ConfigMap; give it to the "
                 "container from a Secret, with a component or an overlay of your own"
             )
+        elif name == "MLFLOW_STATIC_PREFIX":
+            yield f"{where}: set mlflow_static_prefix instead, of which the probes know too"
         elif not isinstance(value, (str, int, float)):
             yield f"{where}: must be a string, a number or true or false, not {_found(value)}"
         elif _URI_WITH_PASSWORD.search(str(value)):
@@ -525,6 +568,7 @@ def check_values(
         *_check_service(settings),
         *_check_backups(settings),
         *_check_gc(settings),
+        *_check_exposure(settings),
         *_check_run(settings),
         *_check_secrets(settings, development_values),
         *_check_sources(settings),

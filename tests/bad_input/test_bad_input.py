@@ -224,6 +224,76 @@ VARIABLES: dict[str, tuple[dict[str, t.Any], list[str]]] = {
     "host-with-scheme": ({"mlflow_hosts": ["https://a.example.org"]}, ["mlflow_hosts[0]"]),
     "host-with-port": ({"mlflow_hosts": ["a.example.org:443"]}, ["mlflow_hosts[0]"]),
     "host-half-an-address": ({"mlflow_hosts": ["10.0.0"]}, ["mlflow_hosts[0]"]),
+    "prefix-without-slash": (
+        {"mlflow_static_prefix": "mlflow"},
+        ["mlflow_static_prefix: 'mlflow' is not a path such as /mlflow"],
+    ),
+    "prefix-ends-with-slash": ({"mlflow_static_prefix": "/a/"}, ["mlflow_static_prefix: '/a/'"]),
+    "prefix-with-a-brace": ({"mlflow_static_prefix": "/{a}"}, ["mlflow_static_prefix"]),
+    "prefix-against-url": (
+        {"mlflow_static_prefix": "/mlflow", "mlflow_url": "https://a.example.org/other"},
+        ["mlflow_url: does not end with /mlflow"],
+    ),
+    "prefix-in-config": (
+        {"mlflow_config": {"MLFLOW_STATIC_PREFIX": "/mlflow"}},
+        ["mlflow_config.MLFLOW_STATIC_PREFIX: set mlflow_static_prefix instead"],
+    ),
+    "ingress-without-hosts": (
+        {"mlflow_components": ["ingress"]},
+        ["mlflow_hosts: is empty, and the component ingress needs a name"],
+    ),
+    "ingress-of-an-address": (
+        {"mlflow_components": ["ingress"], "mlflow_hosts": ["192.0.2.1"]},
+        ["mlflow_hosts: an Ingress takes names only, and 192.0.2.1 is an address"],
+    ),
+    "ingress-and-gateway": (
+        {
+            "mlflow_components": ["ingress", "gateway"],
+            "mlflow_hosts": ["a.example.org"],
+            "mlflow_gateway": {"name": "web"},
+        },
+        ["mlflow_components: ingress and gateway would both claim"],
+    ),
+    "tls-without-ingress": (
+        {"mlflow_hosts": ["a.example.org"], "mlflow_tls_secret": "a-tls"},
+        ["mlflow_tls_secret: there is nothing to set it on; add ingress to mlflow_components"],
+    ),
+    "tls-secret-not-a-name": ({"mlflow_tls_secret": "A TLS"}, ["mlflow_tls_secret: 'A TLS'"]),
+    "gateway-without-parent": (
+        {"mlflow_components": ["gateway"], "mlflow_hosts": ["a.example.org"]},
+        ["mlflow_gateway: is empty, and the component gateway needs its Gateway"],
+    ),
+    "gateway-without-name": (
+        {"mlflow_gateway": {"namespace": "web"}},
+        ["mlflow_gateway.name: is not set"],
+    ),
+    "gateway-with-unknown-key": (
+        {"mlflow_gateway": {"name": "web", "listener": "https"}},
+        ["mlflow_gateway.listener: no such key"],
+    ),
+    "gateway-without-component": (
+        {"mlflow_gateway": {"name": "web"}},
+        ["mlflow_gateway: there is nothing to set it on; add gateway to mlflow_components"],
+    ),
+    "upload-limit-of-a-gateway": (
+        {
+            "mlflow_components": ["gateway"],
+            "mlflow_hosts": ["a.example.org"],
+            "mlflow_gateway": {"name": "web"},
+            "mlflow_upload_limit": "20Gi",
+        },
+        ["mlflow_upload_limit: there is nothing to set it on"],
+    ),
+    "upload-limit-without-unit": ({"mlflow_upload_limit": "20"}, ["mlflow_upload_limit: '20'"]),
+    "proxy-timeout-zero": ({"mlflow_proxy_timeout": 0}, ["mlflow_proxy_timeout: must be between"]),
+    "annotation-is-a-boolean": (
+        {"mlflow_ingress_annotations": {"example.org/a": True}},
+        ["mlflow_ingress_annotations.example.org/a: must be a string", "put it in quotes"],
+    ),
+    "annotation-without-name": (
+        {"mlflow_ingress_annotations": {"a b": "c"}},
+        ["mlflow_ingress_annotations: 'a b' is not the name"],
+    ),
     "url-with-password": (
         {"mlflow_url": f"https://me:{SECRET}@a.example.org"},
         ["mlflow_url: must be http"],

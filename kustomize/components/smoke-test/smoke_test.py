@@ -20,6 +20,10 @@ from typing import Any
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
+# The Service's address is the same with any prefix; the server's own setting tells which it has.
+if os.environ.get("MLFLOW_STATIC_PREFIX") and os.environ.get("MLFLOW_TRACKING_URI"):
+    os.environ["MLFLOW_TRACKING_URI"] += os.environ["MLFLOW_STATIC_PREFIX"]
+
 TERMINATION_LOG = Path("/dev/termination-log")
 METRIC = 0.25
 ARTIFACT = "smoke-test/hello.txt"

@@ -134,7 +134,10 @@ def test_hosts_are_added_with_and_without_port() -> None:
             "name": "mlflow-config",
             "behavior": "merge",
             "literals": [
-                "MLFLOW_SERVER_ALLOWED_HOSTS=mlflow,mlflow:*,a.example.org,a.example.org:*"
+                "MLFLOW_SERVER_ALLOWED_HOSTS=mlflow,mlflow:*,a.example.org,a.example.org:*",
+                # Nothing tells whether there is TLS before the Service.
+                "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS=https://a.example.org,https://a.example.org:*,"
+                "http://a.example.org,http://a.example.org:*",
             ],
         }
     ]
@@ -158,6 +161,13 @@ def test_node_port_needs_a_type() -> None:
         (Settings(replicas=2), "mlflow_replicas"),
         (Settings(resources={"limits": {"cpu": 1}}), "mlflow_resources"),
         (Settings(hosts=["a"]), "mlflow_hosts"),
+        (Settings(static_prefix="/a"), "mlflow_static_prefix"),
+        (Settings(tls_secret="a"), "mlflow_tls_secret"),
+        (Settings(ingress_class="a"), "mlflow_ingress_class"),
+        (Settings(ingress_annotations={"a": "b"}), "mlflow_ingress_annotations"),
+        (Settings(upload_limit="1Gi"), "mlflow_upload_limit"),
+        (Settings(gateway={"name": "a"}), "mlflow_gateway"),
+        (Settings(proxy_timeout=1), "mlflow_proxy_timeout"),
         (Settings(service_type="NodePort"), "mlflow_service_type"),
         (Settings(artifact_storage_size="1Gi"), "mlflow_artifact_storage_size"),
         (Settings(database_storage_size="1Gi"), "mlflow_database_storage_size"),
