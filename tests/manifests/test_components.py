@@ -45,6 +45,8 @@ COMBINATIONS = {
     "external-postgres": ("smoke-test", "external-postgres"),
     "network-policy": ("smoke-test", "network-policy"),
     "external-secrets": ("smoke-test", "auth", "external-secrets"),
+    "ingress": ("ingress",),
+    "gateway": ("gateway",),
     "everything": ("smoke-test", "backup", "gc", *S3, "external-postgres", "auth", *POLICIES),
 }
 

@@ -57,7 +57,7 @@ def render(request: pytest.FixtureRequest) -> tuple[Object, ...]:
 # --- Valid ----------------------------------------------------------------------------------------
 
 
-CUSTOM_GROUPS = {"external-secrets.io"}
+CUSTOM_GROUPS = {"external-secrets.io", "gateway.networking.k8s.io"}
 
 
 def test_every_object_is_valid(render: tuple[Object, ...]) -> None:
