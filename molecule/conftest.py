@@ -106,15 +106,15 @@ def objects(kubectl: Kubectl) -> Callable[[str, str], list[dict[str, Any]]]:
 
 @pytest.fixture(scope="session")
 def site() -> Callable[..., Run]:
-    """Runs site.yml against the tests' cluster, with more arguments to ansible-playbook."""
+    """Runs site.yml, or another playbook, against the tests' cluster, with more arguments."""
 
-    def call(*arguments: str, inventory: str = "development") -> Run:
+    def call(*arguments: str, inventory: str = "development", playbook: str = "site.yml") -> Run:
         done = subprocess.run(
             [
                 "ansible-playbook",
                 f"--inventory={ROOT}/inventories/{inventory}",
                 f"--inventory={ROOT}/molecule/inventory",
-                str(ROOT / "site.yml"),
+                str(ROOT / playbook),
                 *arguments,
             ],
             cwd=ROOT,

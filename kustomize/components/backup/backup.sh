@@ -19,7 +19,8 @@
 # Where the database is, libpq's variables say (PGHOST, PGUSER, PGPASSWORD, PGSSLMODE …): no address
 # and no password is in an argument. Lines that start with @ are for programs, the rest for people.
 set -euo pipefail
-shopt -s nullglob
+# A failure ends the script also inside $(…).
+shopt -s nullglob inherit_errexit
 # What is being written; it goes when this process does.
 partial=''
 
@@ -318,8 +319,9 @@ receive() {
 
 # Reckons what the files are; whether that is what they should be is for whoever reads it.
 check() {
-  local folder file
+  local folder file all
   folder=$(chosen)
+  all=$(databases)
   list
   if (cd "$folder" && sha256sum --check --status manifest.sha256 2>/dev/null); then
     printf '@chosen %s whole\n' "${folder##*/}"
@@ -330,7 +332,7 @@ check() {
     printf '@file %s %s %s\n' "${file##*/}" "$(stat -c %s "$file")" \
       "$(sha256sum "$file" | cut -d' ' -f1)"
   done
-  surroundings "$(databases)"
+  surroundings "$all"
 }
 
 drop_database() {

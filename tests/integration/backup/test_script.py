@@ -1,0 +1,338 @@
+"""The backup script against a real Postgres: cut off at any point, it leaves all or nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.mlops.mlflow.tests.integration.schema_helper.conftest import (
+    PASSWORD,
+    USER,
+    Postgres,
+    Server,
+    tool,
+)
+
+SCRIPT = Path(__file__).parents[3] / "kustomize/components/backup/backup.sh"
+TABLES = """
+CREATE TABLE alembic_version (version_num varchar PRIMARY KEY);
+INSERT INTO alembic_version VALUES ('dc11');
+CREATE TABLE runs (id serial PRIMARY KEY, name text);
+INSERT INTO runs (name) SELECT md5(i::text) FROM generate_series(1, 20000) i;
+"""
+
+Result = subprocess.CompletedProcess[str]
+
+
+class Script:
+    """The script with a folder of its own."""
+
+    def __init__(self, postgres: Postgres, folder: Path) -> None:
+        self.postgres = postgres
+        self.folder = folder / "backups"
+        self.folder.mkdir()
+        image = folder / "image.json"
+        image.write_text('{"mlflow": "3.17.2"}')
+        self.environment = {
+            "PATH": f"{Path(tool('pg_dump')).parent}:{os.environ['PATH']}",
+            "PGHOST": "127.0.0.1",
+            "PGPORT": str(postgres.port),
+            "PGUSER": USER,
+            "PGPASSWORD": PASSWORD,
+            "MLFLOW_BACKEND_STORE_URI": "postgresql+psycopg2:///mlflow",
+            "MLFLOW_ARTIFACTS_DESTINATION": "/mlflow/artifacts",
+            "BACKUP_RELEASE": "here",
+            "BACKUP_DIR": str(self.folder),
+            "BACKUP_IMAGE_FILE": str(image),
+            "BACKUP_LOCK_WAIT": "60",
+        }
+
+    def start(self, command: str, **more: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            ["bash", str(SCRIPT), command],
+            env={**self.environment, **more},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, command: str, **more: str) -> Result:
+        process = self.start(command, **more)
+        output, errors = process.communicate(timeout=180)
+        assert PASSWORD not in output + errors
+        return subprocess.CompletedProcess([command], process.returncode, output, errors)
+
+    def good(self, command: str, **more: str) -> str:
+        done = self.run(command, **more)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def names(self) -> list[str]:
+        """The backups that are listed, the newest first."""
+        lines = self.good("list").splitlines()
+        return [line.split()[1] for line in lines if line.startswith("@backup ")]
+
+    def take(self, **more: str) -> str:
+        (name,) = [
+            line.split()[1]
+            for line in self.good("backup", **more).splitlines()
+            if line.startswith("@taken ")
+        ]
+        time.sleep(1.1)  # Names are moments, to the second.
+        return name
+
+    def databases(self) -> set[str]:
+        rows = self.postgres.run("postgres", "SELECT datname FROM pg_database")
+        return {name for (name,) in rows} - {"postgres", "template0", "template1"}
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    # Not pytest's folder, into which the user that Postgres runs as must not look.
+    folder = Path(tempfile.mkdtemp(prefix="mlops-mlflow-postgres-"))
+    server = Server(folder)
+    server.initialise()
+    server.start()
+    try:
+        yield Postgres(server)
+    finally:
+        server.stop("immediate")
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def script(postgres: Postgres, tmp_path: Path) -> Iterator[Script]:
+    postgres.run("postgres", "CREATE DATABASE mlflow")
+    postgres.run("mlflow", TABLES)
+    made = Script(postgres, tmp_path)
+    yield made
+    for name in made.databases():
+        postgres.run("postgres", f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def kill(process: subprocess.Popen[str], number: signal.Signals = signal.SIGKILL) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+    process.communicate(timeout=60)
+
+
+def until(what: Callable[[], Any], process: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + 60
+    while not what() and process.poll() is None:
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def manifest(script: Script, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((script.folder / name / "manifest.json").read_text())
+    return found
+
+
+def test_a_backup_under_writes_is_one_moment(script: Script) -> None:
+    ended = threading.Event()
+
+    def write() -> None:
+        connection = script.postgres.connect("mlflow")
+        cursor = connection.cursor()
+        while not ended.is_set():
+            cursor.execute("INSERT INTO runs (name) SELECT 'more' FROM generate_series(1, 50)")
+        connection.close()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        name = script.take(BACKUP_REASON='it\'s a "test"')
+    finally:
+        ended.set()
+        writer.join()
+    said = manifest(script, name)
+    assert said["reason"] == 'it\'s a "test"'
+    assert (said["mlflow"], said["release"]) == ("3.17.2", "here")
+    (database,) = said["databases"]
+    assert database["revisions"] == {"tracking": "dc11"}
+    assert database["rows"]["runs"] >= 20000
+    # The rows that were counted are those that were dumped.
+    script.good("test", BACKUP_NAME=name)
+    assert script.databases() == {"mlflow"}
+
+
+def test_basic_auth_may_have_a_database_of_its_own(script: Script, tmp_path: Path) -> None:
+    script.postgres.run("postgres", "CREATE DATABASE users")
+    script.postgres.run("users", "CREATE TABLE users (id int)", "INSERT INTO users VALUES (1)")
+    ini = tmp_path / "auth.ini"
+    ini.write_text("[mlflow]\ndatabase_uri = postgresql+psycopg2:///users\n")
+    two = {"MLFLOW_AUTH_CONFIG_PATH": str(ini)}
+    name = script.take(**two)
+    assert [d["role"] for d in manifest(script, name)["databases"]] == ["tracking", "auth"]
+    script.postgres.run("users", "DELETE FROM users")
+    script.postgres.run("mlflow", "DELETE FROM runs")
+    for command in ("test", "prepare", "swap"):
+        script.good(command, BACKUP_NAME=name, **two)
+    assert script.postgres.run("users", "SELECT count(*) FROM users") == [(1,)]
+    assert script.postgres.run("mlflow", "SELECT count(*) FROM runs") == [(20000,)]
+
+
+def test_a_backup_that_is_killed_is_never_listed(script: Script) -> None:
+    script.postgres.run("mlflow", "CREATE TABLE more AS SELECT md5(i::text) FROM"
+                        " generate_series(1, 300000) i")  # fmt: skip
+    process = script.start("backup")
+    until(lambda: any(p.stat().st_size for p in script.folder.glob(".taking-*/*.dump")), process)
+    kill(process)
+    assert [p.name for p in script.folder.glob(".taking-*")]
+    assert script.names() == []
+    name = script.take()
+    assert script.names() == [name]
+    assert not list(script.folder.glob(".taking-*"))
+
+
+@pytest.fixture
+def small_volume(script: Script) -> Iterator[Script]:
+    """A volume of 57 MiB."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=57m", "tmpfs", str(script.folder)]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip("a small volume needs root")
+    yield script
+    subprocess.run(["umount", str(script.folder)], check=True)
+
+
+def test_a_volume_that_fills_up_keeps_what_it_has(small_volume: Script) -> None:
+    script = small_volume
+    name = script.take()
+    # Nothing that can be compressed: the dump is as large as the database, twice what is reckoned.
+    script.postgres.run(
+        "mlflow",
+        "CREATE TABLE noise (x bytea)",
+        "ALTER TABLE noise ALTER x SET STORAGE EXTERNAL",
+        "CREATE EXTENSION IF NOT EXISTS pgcrypto",
+        "INSERT INTO noise SELECT gen_random_bytes(1024) FROM generate_series(1, 60000)",
+    )
+    done = script.run("backup")
+    assert done.returncode != 0
+    assert "database mlflow could not be dumped" in done.stderr
+    assert not list(script.folder.glob(".taking-*"))
+    assert script.names() == [name]
+    script.good("test", BACKUP_NAME=name)
+
+
+def test_too_little_room_is_said_before_anything_is_written(small_volume: Script) -> None:
+    (small_volume.folder / "filler").write_bytes(b"x" * (40 << 20))
+    done = small_volume.run("backup")
+    assert done.returncode != 0
+    assert "the volume of the backups has 17 MiB left" in done.stderr
+    assert small_volume.names() == []
+
+
+def test_retention_keeps_what_is_good_or_marked(script: Script) -> None:
+    name = script.take()
+    script.good("test", BACKUP_NAME=name)
+    for old in ("20200101T000000Z", "20200102T000000Z", "20200103T000000Z"):
+        folder = script.folder / old
+        folder.mkdir()
+        (folder / "manifest.json").write_text("{}")
+    (script.folder / "20200101T000000Z" / "keep").touch()
+    # The only one known to be good is an old one.
+    (script.folder / name).rename(script.folder / "20200104T000000Z")
+    newest = script.take(BACKUP_KEEP="1", BACKUP_KEEP_DAYS="30")
+    assert script.names() == [newest, "20200104T000000Z", "20200101T000000Z"]
+    # Young ones stay, whatever their number.
+    second = script.take(BACKUP_KEEP="1", BACKUP_KEEP_DAYS="30")
+    assert script.names()[:2] == [second, newest]
+
+
+def test_a_scratch_database_is_dropped_whatever_happens(script: Script) -> None:
+    name = script.take()
+    with open(script.folder / name / "tracking.dump", "r+b") as file:
+        file.truncate(file.seek(0, 2) - 2000)
+    done = script.run("test", BACKUP_NAME=name)
+    assert done.returncode != 0
+    assert script.databases() == {"mlflow"}
+    assert json.loads((script.folder / name / "tested.json").read_text())["ok"] is False
+    # `latest` passes it over.
+    assert script.run("check", BACKUP_NAME="latest").returncode != 0
+
+    name = script.take()
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        process = script.start("test", BACKUP_NAME=name)
+        until(lambda: "mlflow_restore_test" in script.databases(), process)
+        kill(process, number)
+        if number is signal.SIGTERM:
+            assert script.databases() == {"mlflow"}
+    script.good("test", BACKUP_NAME=name)
+    assert script.databases() == {"mlflow"}
+
+
+def test_rows_that_are_missing_are_told(script: Script) -> None:
+    name = script.take()
+    path = script.folder / name / "manifest.json"
+    path.write_text(path.read_text().replace('"runs" : 20000', '"runs" : 20001'))
+    done = script.run("test", BACKUP_NAME=name)
+    assert done.returncode != 0
+    assert "runs: 20000 instead of 20001" in done.stderr
+
+
+def test_a_role_that_may_not_create_databases_is_told_how(script: Script) -> None:
+    name = script.take()
+    script.postgres.run(
+        "postgres", f"CREATE ROLE plain LOGIN PASSWORD '{PASSWORD.replace(chr(39), chr(39) * 2)}'"
+    )
+    try:
+        done = script.run("prepare", BACKUP_NAME=name, PGUSER="plain")
+    finally:
+        script.postgres.run("postgres", "DROP ROLE plain")
+    assert done.returncode != 0
+    assert 'ALTER ROLE "plain" CREATEDB' in done.stderr
+
+
+def test_a_restore_that_is_killed_anywhere_leaves_one_whole_database(script: Script) -> None:
+    name = script.take()
+    script.postgres.run("mlflow", "DELETE FROM runs")
+    for step in range(12):
+        process = script.start("prepare", BACKUP_NAME=name)
+        time.sleep(0.06 * step)
+        kill(process)
+        assert script.postgres.run("mlflow", "SELECT count(*) FROM runs") == [(0,)]
+    script.good("prepare", BACKUP_NAME=name)
+    # Somebody who is connected, and comes back, does not keep it from being put in place.
+    connection = script.postgres.connect("mlflow")
+    rows = 0
+    for step in range(12):
+        process = script.start("swap", BACKUP_NAME=name)
+        time.sleep(0.04 * step)
+        kill(process)
+        ((rows,),) = script.postgres.run("mlflow", "SELECT count(*) FROM runs")
+        if rows:
+            break
+    if not rows:
+        script.good("swap", BACKUP_NAME=name)
+    assert script.postgres.run("mlflow", "SELECT count(*) FROM runs") == [(20000,)]
+    (replaced,) = script.databases() - {"mlflow"}
+    assert replaced.startswith("mlflow_before_")
+    script.good("forget")
+    assert script.databases() == {"mlflow"}
+    with contextlib.suppress(Exception):
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    "uri", ["postgresql://u:secret@db/mlflow", "postgresql:///a/b", "sqlite:///x", "", "mlflow"]
+)
+def test_an_address_that_says_too_much_is_refused_and_not_repeated(
+    script: Script, uri: str
+) -> None:
+    done = script.run("backup", MLFLOW_BACKEND_STORE_URI=uri)
+    assert done.returncode != 0
+    assert "MLFLOW_BACKEND_STORE_URI must name a database only" in done.stderr
+    assert "secret" not in done.stdout + done.stderr
