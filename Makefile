@@ -3,7 +3,7 @@
 SHELL := bash
 ENV = eval "$$(scripts/env)" &&
 
-.PHONY: help setup up down env lint test test-unit bench lock
+.PHONY: help setup up down env lint test test-unit bench pin lock
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
@@ -31,6 +31,9 @@ test-unit: setup ## The unit tests
 
 bench: setup ## Measure beside kubectl, helm and kubernetes.core, on the cluster of make up
 	@$(ENV) ansible-playbook benchmarks/prepare.yml && python -m benchmarks.bench $(BENCH)
+
+pin: setup ## Write the images' digests into INVENTORY (production)
+	@$(ENV) ansible-playbook -i inventories/$(or $(INVENTORY),production) playbooks/pin.yml
 
 lock: setup ## Lock the Python requirements again
 	@scripts/lock
