@@ -354,8 +354,12 @@ class Api:
         container: str,
         command: list[str],
         seconds: float,
+        stdin: str = "",
     ) -> tuple[int, str, str]:
-        """Run a command in a container; return its exit code, stdout and stderr."""
+        """Run a command in a container; return its exit code, stdout and stderr.
+
+        What is given as standard input must say itself where it ends: it is not closed.
+        """
         with self._lock:
             self.requests += 1
         from kubernetes.stream import stream
@@ -371,11 +375,13 @@ class Api:
                 container=container,
                 command=command,
                 stderr=True,
-                stdin=False,
+                stdin=bool(stdin),
                 stdout=True,
                 tty=False,
                 _preload_content=False,
             )
+            if stdin:
+                session.write_stdin(stdin)
             while session.is_open() and time.monotonic() < end:
                 session.update(timeout=min(1.0, max(0.0, end - time.monotonic())))
             finished = not session.is_open()
