@@ -48,7 +48,7 @@ def measure(quick: bool) -> list[Row]:
     again: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         deployments = [(ours, _site()), (theirs, _kubectl(Path(folder).resolve()))]
-        for turn in range(1 if quick else 4):
+        for turn in range(1 if quick else 3):
             with namespaces(OURS, THEIRS):
                 for figures, command in deployments[:: 1 if turn % 2 else -1]:
                     figures.append(timed(command))

@@ -45,16 +45,19 @@ class BenchError(Exception):
 
 def call(*command: str, stdin: str | None = None, timeout: float = 300) -> str:
     """Run a command that has to succeed; return what it printed."""
-    done = subprocess.run(
-        command,
-        env=ENVIRONMENT,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-        cwd=ROOT,
-    )
+    try:
+        done = subprocess.run(
+            command,
+            env=ENVIRONMENT,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            cwd=ROOT,
+        )
+    except FileNotFoundError as error:
+        raise BenchError(f"{error.filename} is not there; make bench brings it") from None
     if done.returncode:
         raise BenchError(f"{' '.join(command[:4])} …: {(done.stderr or done.stdout)[-800:]}")
     return done.stdout
