@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from ansible_collections.mlops.mlflow.molecule.leaks.tests.hunt import (
@@ -26,14 +26,24 @@ from ansible_collections.mlops.mlflow.molecule.leaks.tests.hunt import (
 EXISTING = "existing"
 SITE = str(ROOT / "site.yml")
 
-# Every playbook, and the variables of each run of it; a new one has to be added here. None: it has
-# nothing to do with a release's secrets, and why.
-PLAYBOOKS: dict[str, list[dict[str, Any]] | None] = {
-    "site.yml": [{}],
-    "backup.yml": [{}],
-    "restore.yml": [{"mlflow_backup": "latest"}],
-    "diagnose.yml": [{}],
-    "rotate.yml": [{}, {"rotate_secrets": ["database-password"]}],
+
+class Run(NamedTuple):
+    """One run of a playbook."""
+
+    changes: dict[str, Any]
+    succeeds: bool = True
+
+
+# Every playbook, and its runs; a new one has to be added here. None: it has nothing to do with a
+# release's secrets, and why.
+PLAYBOOKS: dict[str, list[Run] | None] = {
+    "site.yml": [Run({})],
+    "backup.yml": [Run({})],
+    "restore.yml": [Run({"mlflow_backup": "latest"})],
+    "diagnose.yml": [Run({})],
+    "rotate.yml": [Run({}), Run({"rotate_secrets": ["database-password"]})],
+    # A port where nobody listens: it must not write to an inventory of the repository.
+    "pin.yml": [Run({"mlflow_image": "127.0.0.1:9/mlflow:3.17.2"}, succeeds=False)],
     "kind.yml": None,  # makes a cluster, before there is a release
 }
 
@@ -209,7 +219,7 @@ RUNS = [
 def test_a_playbook_says_no_secret(name: str, index: int, hunt: Hunt) -> None:
     runs = PLAYBOOKS[name]
     assert runs is not None
-    changes = dict(runs[index])
+    changes = dict(runs[index].changes)
     for key in changes.get("rotate_secrets", []):
         # A new value, that is looked for like all others.
         variable = f"mlflow_{key.replace('-', '_')}"
@@ -217,7 +227,7 @@ def test_a_playbook_says_no_secret(name: str, index: int, hunt: Hunt) -> None:
         hunt.look_for(f"new {variable}", changes[variable])
         hunt.settings[variable] = changes[variable]
     outcome = hunt.run(str(ROOT / "playbooks" / name), changes)
-    assert outcome.code == 0, outcome.output
+    assert (outcome.code == 0) == runs[index].succeeds, outcome.output
     assert not outcome.hits, (outcome.hits, outcome.output)
     assert not hunt.cluster()
 
