@@ -378,8 +378,25 @@ def job(cron_job: Object, name: str, command: str, environment: dict[str, str]) 
     labels = dict(cron_job["spec"]["jobTemplate"].get("metadata", {}).get("labels") or {})
     labels[COMMAND_LABEL] = command
     spec["ttlSecondsAfterFinished"] = _STAYS.get(command, _STAYS_SHORT)
-    # Told once: what failed is said at once, not after three tries.
-    spec["backoffLimit"] = 0
+    # What the script or Postgres' programs refuse is said at once. A container that could not be
+    # started, or was evicted, is tried again: every command may be.
+    spec["backoffLimit"] = 2
+    spec["podFailurePolicy"] = {
+        "rules": [
+            {
+                "action": "Ignore",
+                "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+            },
+            {
+                "action": "FailJob",
+                "onExitCodes": {
+                    "containerName": CONTAINER,
+                    "operator": "In",
+                    "values": [1, 2, 3],
+                },
+            },
+        ]
+    }
     metadata = spec["template"].setdefault("metadata", {})
     metadata["labels"] = {**(metadata.get("labels") or {}), COMMAND_LABEL: command}
     for container in spec["template"]["spec"]["containers"]:

@@ -487,6 +487,12 @@ swap() {
   all=$(databases)
   stamp=$(date -u +%Y%m%dT%H%M%SZ)
   while read -r role live; do
+    # A try before this one may have got that far: the transaction is there as a whole or not at all.
+    if [[ $(comment_of "$live") == "mlops.mlflow: restored from $BACKUP_NAME" &&
+      -z $(comment_of "$live$prepared_suffix") ]]; then
+      say "$live is the restored one already"
+      return
+    fi
     [[ $(comment_of "$live$prepared_suffix") == "$(mark_of "$folder")" ]] ||
       fail "$live$prepared_suffix was not prepared from $BACKUP_NAME"
     statements+="

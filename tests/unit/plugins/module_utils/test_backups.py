@@ -177,7 +177,8 @@ def test_a_job_is_the_cron_jobs_with_another_command() -> None:
     job = _backups.job(cron_job, "x", "check", {"BACKUP_NAME": NAME})
     assert json.dumps(cron_job) == before
     assert job["metadata"]["labels"] == {"c": "d", _backups.COMMAND_LABEL: "check"}
-    assert job["spec"]["backoffLimit"] == 0
+    assert job["spec"]["backoffLimit"] == 2
+    assert job["spec"]["podFailurePolicy"]["rules"][1]["onExitCodes"]["values"] == [1, 2, 3]
     made = job["spec"]["template"]
     assert made["metadata"]["labels"] == {"a": "b", _backups.COMMAND_LABEL: "check"}
     assert made["spec"]["containers"][0]["args"] == ["check"]
