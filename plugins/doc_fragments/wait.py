@@ -27,7 +27,8 @@ options:
       - V(image_pull) (30, or 0 if the registry says not found or unauthorised) - the image cannot
         be pulled.
       - V(config) (5) - a container refers to a Secret, a ConfigMap or a key that does not exist.
-      - V(container_start) (20) - a container cannot be created or its command not be run.
+      - V(container_start) (20) - a container cannot be created or its command not be run. Once it
+        is in back-off for that, it is certain at once.
       - V(crash_loop) (0) - a container of the current revision keeps ending; it is in back-off, or
         was restarted twice and is not up. Init containers included.
       - V(oom_killed) (0) - the same, killed for its memory limit.

@@ -637,8 +637,9 @@ def _container_problem(
     if not _is_looping(pod, status, ended, state, clock, rules):
         return None
     if ended.get("reason") in _NEVER_STARTED:
+        # A crash loop, whose cause is known better: it needs no time to become certain either.
         message = f"container {name} of pod {pod_name} cannot start: {ended.get('message')}"
-        return _problem(pod, "container_start", message, **where)
+        return _problem(pod, "container_start", message, tolerance=0.0, **where)
     message = _ending(pod, status, ended)
     count = int(status.get("restartCount") or 0)
     message += (

@@ -11,7 +11,6 @@ from ansible_collections.mlops.mlflow.molecule.faults.tests.observer import (
     container_ended,
     container_loops,
     container_waits,
-    either,
     exists,
     has_condition,
     has_event,
@@ -196,13 +195,8 @@ SIMPLE = [
         [deployment(shell("") | {"command": ["no-such-program"]})],
         [
             # Nothing but a look at the command helps, however often it is tried.
-            Signal(
-                either(
-                    container_waits("main", "RunContainerError", "CreateContainerError"),
-                    container_loops("main"),
-                ),
-                20,
-            )
+            Signal(container_waits("main", "RunContainerError", "CreateContainerError"), 20),
+            Signal(container_loops("main"), 0),
         ],
         container="main",
         says=("cannot start", "no-such-program"),
