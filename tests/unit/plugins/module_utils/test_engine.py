@@ -341,3 +341,41 @@ def test_a_long_outage_starts_every_tolerance_anew() -> None:
         late = max(counted_from + tolerance, back + 1.0)
         assert stepped.failed_at(late - 0.1) == []
         assert stepped.failed_at(late + 0.1) == ["config"]
+
+
+@pytest.mark.parametrize(
+    ("away", "fails_after"),
+    [
+        # The clock of a problem goes on through a short outage; a long one starts it anew.
+        (4.0, 10.0),
+        (6.0, 16.0),
+    ],
+)
+def test_what_an_outage_does_to_tolerances(
+    server: FakeApi, away: float, fails_after: float
+) -> None:
+    """Nothing is certain while a stream is down, nor in the moment after."""
+    now = [0.0]
+    api = Api({"host": server.url, "api_key": "t"})
+    waiting = Engine(
+        api, [WEB], Options(tolerances={"not_found": 10.0}, timeout=99.0), clock=lambda: now[0]
+    )
+    for kind, namespace in waiting._streams():
+        waiting._take(_watch.Listed(kind, namespace, []))
+    kind, namespace = waiting._streams()[0]
+    assert waiting._judge()[0] == []
+    waiting._take(_watch.Interrupted(kind, namespace, "away"))
+    now[0] = away
+    waiting._take(_watch.Resumed(kind, namespace))
+    now[0] = fails_after - 0.1
+    assert waiting._judge()[0] == []
+    now[0] = fails_after + 0.1
+    assert [problem.reason for problem in waiting._judge()[0]] == ["not_found"]
+    waiting._take(_watch.Interrupted(kind, namespace, "away"))
+    now[0] += 1.0
+    assert waiting._judge()[0] == []
+    waiting._take(_watch.Resumed(kind, namespace))
+    now[0] += 0.9
+    assert waiting._judge()[0] == []
+    now[0] += 0.2
+    assert [problem.reason for problem in waiting._judge()[0]] == ["not_found"]
