@@ -34,6 +34,7 @@ PYTHON = [
     "benchmarks",
     "kustomize/base/schema.py",
     "kustomize/components/gc/gc.py",
+    "kustomize/components/monitoring/metrics.py",
     "kustomize/components/smoke-test/smoke_test.py",
     "molecule",
     "roles/kind_cluster/files/component_image.py",

@@ -18,6 +18,7 @@ _OPTIONS: dict[str, dict[str, t.Any]] = {
     "namespace": {"type": "str", "required": True},
     "environment": {"type": "str", "required": True},
     "allow_development_credentials": {"type": "bool", "default": False},
+    "database_max_connections": {"type": "int"},
 }
 
 # The top-level domain that nobody can own: the tree's way to say that an address has to be set.
@@ -26,7 +27,7 @@ _PLACEHOLDER = re.compile(r"\.invalid(?=[:/]|$)")
 
 def problems_of(arguments: dict[str, t.Any]) -> list[str]:
     """Return what is wrong with a render."""
-    objects = [item for stage in kustomization.STAGES for item in arguments["stages"][stage]]
+    objects = _objects(arguments)
     problems = []
     marked = [item["name"] for item in arguments["secrets"] if item["development_only"]]
     refused = arguments["environment"] in ("staging", "production")
@@ -59,14 +60,10 @@ def problems_of(arguments: dict[str, t.Any]) -> list[str]:
             f"mlflow_overlay: renders objects outside {arguments['namespace']}: "
             f"{', '.join(outside)}; a release is one namespace"
         )
-    reckoned = budget.reckon(objects)
-    if reckoned is not None and reckoned.wanted > reckoned.available:
-        problems.append(
-            f"mlflow_replicas: the servers may ask for more connections than Postgres has: "
-            f"{reckoned.formula}, of {reckoned.available}. Use fewer replicas, or raise "
-            "max_connections or lower MLFLOW_SQLALCHEMYSTORE_POOL_SIZE and _MAX_OVERFLOW in the "
-            "overlay"
-        )
+    problems += _without_metrics(objects)
+    reckoned = _budget(objects, arguments)
+    if reckoned is not None and reckoned.problem:
+        problems.append(reckoned.problem)
     return problems
 
 
@@ -82,6 +79,46 @@ def _unreachable(objects: list[kustomization.Object]) -> list[str]:
     if any(_PLACEHOLDER.search(str(parent.get("name"))) for parent in parents):
         problems.append("mlflow_gateway: is empty, and the component gateway needs its Gateway")
     return problems
+
+
+def _objects(arguments: dict[str, t.Any]) -> list[kustomization.Object]:
+    return [item for stage in kustomization.STAGES for item in arguments["stages"][stage]]
+
+
+def _budget(
+    objects: list[kustomization.Object], arguments: dict[str, t.Any]
+) -> budget.Budget | None:
+    return budget.reckon(objects, arguments.get("database_max_connections"))
+
+
+# What shows or judges the metrics of the component monitoring, and the component that brings it.
+_ABOUT_METRICS = (
+    ("ServiceMonitor", "mlflow", "service-monitor"),
+    ("ConfigMap", "mlflow-dashboard", "dashboard"),
+)
+
+
+def _without_metrics(objects: list[kustomization.Object]) -> t.Iterator[str]:
+    if kustomization.find(objects, "Service", "mlflow-metrics"):
+        return
+    for kind, name, component in _ABOUT_METRICS:
+        if kustomization.find(objects, kind, name):
+            yield (
+                f"mlflow_components: {component} is about the metrics of monitoring, which is "
+                "missing; add it"
+            )
+
+
+def connections_of(arguments: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Return how many connections the servers may open, for those who run their own Postgres."""
+    reckoned = _budget(_objects(arguments), arguments)
+    if reckoned is None:
+        return {}
+    return {
+        "wanted": reckoned.wanted,
+        "available": reckoned.available,
+        "formula": reckoned.formula,
+    }
 
 
 class ActionModule(ActionBase):
@@ -103,4 +140,5 @@ class ActionModule(ActionBase):
             result.update(failed=True, msg=report(problems))
         else:
             result.update(changed=False, msg="The render can be deployed.")
+            result["connections"] = connections_of(arguments)
         return result

@@ -54,6 +54,9 @@ _OPTIONS: dict[str, dict[str, t.Any]] = {
     "backup_storage_size": {"type": "str", "default": ""},
     "gc_schedule": {"type": "str", "default": ""},
     "gc_older_than": {"type": "str", "default": ""},
+    "size": {"type": "str", "default": ""},
+    "autoscaling": {"type": "dict", "default": {}},
+    "database_max_connections": {"type": "int"},
 }
 _NOT_SETTINGS = ("overlay", "components", "smoke_test", "backup")
 _BACKUP = overlays.KUSTOMIZE / "components" / "backup"
@@ -171,13 +174,18 @@ def render(arguments: dict[str, t.Any], folder: str) -> list[kustomization.Objec
         plain, "ExternalSecret", kustomization.CREDENTIALS
     ):
         wanted.append("external-secrets")
+    if settings.size:
+        wanted.append(f"size-{settings.size}")
+    if settings.autoscaling and not kustomization.autoscaler(plain):
+        wanted.append("autoscaling")
     shop.components[:0] = [
         overlays.KUSTOMIZE / "components" / component
         for component in wanted
         if not kustomization.jobs(plain, component)
     ]
     # What is referred to differently has to be seen in these components, too.
-    whole = shop.build({}, " with the collection's own components") if settings.secrets else plain
+    seen = settings.secrets or settings.size or settings.autoscaling
+    whole = shop.build({}, " with the collection's own components") if seen else plain
     part = kustomization.edits(whole, settings)
     edited = shop.build(part, " with the inventory's settings")
     version = settings.version or kustomization.version_of(edited)

@@ -40,6 +40,9 @@ options:
     description: Let development credentials pass everywhere.
     type: bool
     default: false
+  database_max_connections:
+    description: How many connections a Postgres takes that is not in the render.
+    type: int
 attributes:
   action:
     description: Runs on the controller.
@@ -74,4 +77,10 @@ msg:
   description: Everything that is wrong, one line each; or that nothing is.
   returned: always
   type: str
+connections:
+  description:
+    - How many connections to Postgres all servers together may open (C(wanted)), how many there
+      are (C(available), empty where that is not known), and the sum (C(formula)).
+  returned: success
+  type: dict
 """

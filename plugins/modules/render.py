@@ -57,6 +57,19 @@ options:
   replicas:
     description: How many MLflow servers, if not as many as the overlay says.
     type: int
+  size:
+    description: Adds the component of that size, such as C(size-small) for V(small).
+    type: str
+    default: ""
+  autoscaling:
+    description:
+      - C(min), C(max) and C(cpu) of the autoscaler. The component C(autoscaling) is added if there
+        is none yet.
+    type: dict
+    default: {}
+  database_max_connections:
+    description: With how many connections the bundled Postgres is started.
+    type: int
   resources:
     description: Requests and limits of the MLflow container.
     type: dict

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, mlops.mlflow contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reckon whether the database has enough connections for the servers, from the render alone."""
+"""Reckon whether the database has enough connections for the servers, from the render."""
 
 from __future__ import annotations
 
@@ -23,11 +23,60 @@ _SPARE = 10
 
 
 class Budget(t.NamedTuple):
-    """Connections that may be asked for, and those there are."""
+    """Connections that may be asked for, and what decides their number."""
 
-    wanted: int
-    available: int
-    formula: str
+    replicas: int
+    surge: int
+    workers: int
+    stores: int
+    pool: int
+    overflow: int
+    # Those there are; None where the database is not in the render, and nobody said.
+    available: int | None
+    # Which variable says how many replicas there are.
+    variable: str
+
+    @property
+    def wanted(self) -> int:
+        """Return how many connections all servers together may open, in a rollout."""
+        return self._wanted_by(self.replicas)
+
+    def _wanted_by(self, replicas: int) -> int:
+        return (replicas + self.surge) * self._of_a_pod + _SPARE
+
+    @property
+    def _of_a_pod(self) -> int:
+        return self.workers * self.stores * (self.pool + self.overflow)
+
+    @property
+    def formula(self) -> str:
+        """Return the sum in words."""
+        return (
+            f"({self.replicas} replicas + {self.surge} surge) * {self.workers} workers * "
+            f"{self.stores} stores * ({self.pool} pool + {self.overflow} overflow) + {_SPARE} "
+            f"spare = {self.wanted}"
+        )
+
+    @property
+    def fitting(self) -> int:
+        """Return how many replicas there may be, all else being equal; 0 if not even one."""
+        if self.available is None or self._of_a_pod == 0:
+            return self.replicas
+        return max(0, (self.available - _SPARE) // self._of_a_pod - self.surge)
+
+    @property
+    def problem(self) -> str:
+        """Return what is wrong and which numbers to change, or an empty string."""
+        if self.available is None or self.wanted <= self.available:
+            return ""
+        fewer = f"Set it to {self.fitting} or less, or lower" if self.fitting else "Lower"
+        return (
+            f"{self.variable}: the servers may ask for more connections than Postgres has: "
+            f"{self.formula}, of {self.available}. {fewer} MLFLOW_WORKERS, "
+            "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE or MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW in "
+            "mlflow_config, or give Postgres more: mlflow_database_max_connections: "
+            f"{self.wanted + _POSTGRES_RESERVED}"
+        )
 
 
 def environment(objects: list[kustomization.Object], item: kustomization.Object) -> dict[str, str]:
@@ -80,11 +129,16 @@ def _true(values: t.Mapping[str, str], name: str, default: bool) -> bool:
     return values.get(name, str(default)).lower() in ("true", "1")
 
 
-def reckon(objects: list[kustomization.Object]) -> Budget | None:
-    """Return the budget, or None when the render brings no server or no database of its own."""
+def reckon(
+    objects: list[kustomization.Object], max_connections: int | None = None
+) -> Budget | None:
+    """Return the budget, or None when the render brings no server.
+
+    C(max_connections) is that of a database which is not in the render.
+    """
     deployment = kustomization.find(objects, "Deployment", kustomization.SERVER)
     database = kustomization.find(objects, "StatefulSet", kustomization.DATABASE)
-    if deployment is None or database is None:
+    if deployment is None:
         return None
     server = kustomization.container(deployment, kustomization.SERVER)
     values = environment(objects, server)
@@ -100,12 +154,16 @@ def reckon(objects: list[kustomization.Object]) -> Budget | None:
     stores += _true(values, "MLFLOW_ENABLE_WORKSPACES", False)
     pool = _number(values, "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE", _POOL)
     overflow = _number(values, "MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW", _OVERFLOW)
-    surge = _surge(deployment, replicas)
-    wanted = (replicas + surge) * workers * stores * (pool + overflow) + _SPARE
-    postgres = kustomization.container(database, kustomization.DATABASE)
-    available = (_after(_words(postgres), "max_connections") or _POSTGRES_MAX) - _POSTGRES_RESERVED
-    formula = (
-        f"({replicas} replicas + {surge} surge) * {workers} workers * {stores} stores * "
-        f"({pool} pool + {overflow} overflow) + {_SPARE} spare = {wanted}"
+    if database is not None:
+        postgres = kustomization.container(database, kustomization.DATABASE)
+        max_connections = _after(_words(postgres), "max_connections") or _POSTGRES_MAX
+    return Budget(
+        replicas=replicas,
+        surge=_surge(deployment, replicas),
+        workers=workers,
+        stores=stores,
+        pool=pool,
+        overflow=overflow,
+        available=None if max_connections is None else max_connections - _POSTGRES_RESERVED,
+        variable="mlflow_autoscaling.max" if scaled else "mlflow_replicas",
     )
-    return Budget(wanted, available, formula)

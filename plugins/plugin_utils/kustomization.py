@@ -97,6 +97,9 @@ class Settings:
     backup_storage_size: str = ""
     gc_schedule: str = ""
     gc_older_than: str = ""
+    size: str = ""
+    autoscaling: dict[str, int] = dataclasses.field(default_factory=dict)
+    database_max_connections: int | None = None
 
 
 # --- looking at rendered objects ------------------------------------------------------------------
@@ -257,8 +260,7 @@ def _replicas(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
     scaled = autoscaler(objects)
     if settings.replicas is not None and scaled is not None:
         raise SettingsError(
-            "mlflow_replicas: a HorizontalPodAutoscaler of the overlay decides how many there are; "
-            "leave it out"
+            "mlflow_replicas: a HorizontalPodAutoscaler decides how many there are; leave it out"
         )
     deployment = find(objects, "Deployment", SERVER)
     if scaled is not None and deployment and "replicas" in deployment["spec"]:
@@ -267,6 +269,61 @@ def _replicas(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
     if settings.replicas is not None:
         item = _required(objects, "Deployment", SERVER, "mlflow_replicas")
         yield _merge_patch(item, {"spec": {"replicas": settings.replicas}})
+
+
+def _autoscaling(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
+    """Say between which numbers the autoscaler chooses, and what for."""
+    wanted = {name: int(number) for name, number in settings.autoscaling.items() if number}
+    if not wanted:
+        return
+    scaled = autoscaler(objects)
+    if scaled is None:
+        raise SettingsError("mlflow_autoscaling: there is no autoscaler of the Deployment mlflow")
+    spec = scaled["spec"]
+    least = wanted.get("min") or spec.get("minReplicas", 1)
+    most = wanted.get("max") or spec["maxReplicas"]
+    if least > most:
+        raise SettingsError(f"mlflow_autoscaling: min, {least}, is more than max, {most}")
+    operations: list[Object] = [
+        {"op": "add", "path": "/spec/minReplicas", "value": least},
+        {"op": "add", "path": "/spec/maxReplicas", "value": most},
+    ]
+    if wanted.get("cpu"):
+        for index, metric in enumerate(spec.get("metrics") or []):
+            kind = {"Resource": "resource", "ContainerResource": "containerResource"}.get(
+                metric.get("type", ""), ""
+            )
+            if kind and metric[kind].get("name") == "cpu":
+                path = f"/spec/metrics/{index}/{kind}/target"
+                target = {"type": "Utilization", "averageUtilization": wanted["cpu"]}
+                operations.append({"op": "add", "path": path, "value": target})
+                break
+        else:
+            raise SettingsError("mlflow_autoscaling.cpu: the autoscaler does not go by CPU")
+    yield _patch("HorizontalPodAutoscaler", scaled["metadata"]["name"], operations)
+
+
+_MAX_CONNECTIONS = "max_connections="
+
+
+def _max_connections(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
+    """Start the bundled Postgres with that many connections; of another it only says so."""
+    database = find(objects, "StatefulSet", DATABASE)
+    if settings.database_max_connections is None or database is None:
+        return
+    pod = database["spec"]["template"]["spec"]
+    index, item = next(
+        (index, item)
+        for index, item in enumerate(pod["containers"])
+        if item is container(database, DATABASE)
+    )
+    wanted = f"{_MAX_CONNECTIONS}{settings.database_max_connections}"
+    words = [str(word) for word in item.get("args") or []]
+    kept = [wanted if word.startswith(_MAX_CONNECTIONS) else word for word in words]
+    if wanted not in kept:
+        kept += ["-c", wanted]
+    path = f"/spec/template/spec/containers/{index}/args"
+    yield _patch("StatefulSet", DATABASE, [{"op": "add", "path": path, "value": kept}])
 
 
 def _resources(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
@@ -646,6 +703,8 @@ def edits(objects: list[Object], settings: Settings) -> Object:
         part["images"] = images
     patches = [
         *_replicas(objects, settings),
+        *_autoscaling(objects, settings),
+        *_max_connections(objects, settings),
         *_resources(objects, settings),
         *_service(objects, settings),
         *_storage(objects, settings),

@@ -364,10 +364,37 @@ def _check_config(settings: dict[str, t.Any]) -> t.Iterator[str]:
             yield f"{where}: starts or ends with a quotation mark, which kustomize takes away"
 
 
+def _check_scaling(settings: dict[str, t.Any]) -> t.Iterator[str]:
+    scaling = settings.get("mlflow_autoscaling") or {}
+    for name in ("min", "max", "cpu"):
+        number = scaling.get(name)
+        if number is not None and not 1 <= int(number) <= 1000:
+            yield f"mlflow_autoscaling.{name}: must be between 1 and 1000, not {number}"
+    if scaling and settings.get("mlflow_replicas") is not None:
+        yield "mlflow_replicas: is set, and mlflow_autoscaling decides; leave one of them out"
+    connections = settings.get("mlflow_database_max_connections")
+    if connections is not None and not 20 <= connections <= 10000:
+        yield f"mlflow_database_max_connections: must be between 20 and 10000, not {connections}"
+    sizes = [
+        name
+        for name in (str(item).rstrip("/").rpartition("/")[2] for item in _components(settings))
+        if name.startswith("size-")
+    ]
+    if settings.get("mlflow_size") and sizes:
+        yield f"mlflow_size: is set, and mlflow_components has {sizes[0]}; leave one of them out"
+    elif len(sizes) > 1:
+        yield f"mlflow_components: has {' and '.join(sizes)}; a release has one size"
+
+
+def _components(settings: dict[str, t.Any]) -> list[t.Any]:
+    return list(settings.get("mlflow_components") or [])
+
+
 def _check_sizes(settings: dict[str, t.Any]) -> t.Iterator[str]:
     replicas = settings.get("mlflow_replicas")
     if replicas is not None and not 1 <= replicas <= 1000:
         yield f"mlflow_replicas: must be between 1 and 1000, not {replicas}"
+    yield from _check_scaling(settings)
     for name in (
         "mlflow_artifact_storage_size",
         "mlflow_database_storage_size",

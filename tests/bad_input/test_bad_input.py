@@ -202,6 +202,59 @@ VARIABLES: dict[str, tuple[dict[str, t.Any], list[str]]] = {
         {"mlflow_replicas": 50},
         ["mlflow_replicas", "more connections than Postgres has"],
     ),
+    "autoscaling-too-many-connections": (
+        {"mlflow_autoscaling": {"max": 20}},
+        ["mlflow_autoscaling.max: ", "more connections than Postgres has", "or less, or lower"],
+    ),
+    "autoscaling-and-replicas": (
+        {"mlflow_autoscaling": {"max": 3}, "mlflow_replicas": 3},
+        ["mlflow_replicas: is set, and mlflow_autoscaling decides"],
+    ),
+    "autoscaling-min-above-max": (
+        {"mlflow_autoscaling": {"min": 3, "max": 2}},
+        ["mlflow_autoscaling: min, 3, is more than max, 2"],
+    ),
+    "autoscaling-unknown-key": (
+        {"mlflow_autoscaling": {"maximum": 3}},
+        ["mlflow_autoscaling.maximum: no such key"],
+    ),
+    "autoscaling-zero": (
+        {"mlflow_autoscaling": {"max": 0}},
+        ["mlflow_autoscaling.max: must be between 1 and 1000, not 0"],
+    ),
+    "size-unknown": ({"mlflow_size": "huge"}, ["mlflow_size: must be one of small, medium, large"]),
+    "size-twice": (
+        {"mlflow_components": ["size-small", "size-large"]},
+        ["mlflow_components: has size-small and size-large"],
+    ),
+    "size-and-component": (
+        {"mlflow_size": "small", "mlflow_components": ["size-large"]},
+        ["mlflow_size: is set, and mlflow_components has size-large"],
+    ),
+    "size-and-too-few-connections": (
+        {"mlflow_size": "large", "mlflow_database_max_connections": 50},
+        ["mlflow_replicas: ", "of 47", "mlflow_database_max_connections: "],
+    ),
+    "external-database-and-too-few-connections": (
+        {
+            "mlflow_components": ["external-postgres"],
+            "mlflow_config": {"PGHOST": "db.example.org"},
+            "mlflow_database_max_connections": 40,
+        },
+        ["mlflow_replicas: ", "more connections than Postgres has", "of 37"],
+    ),
+    "connections-too-few-to-mean-it": (
+        {"mlflow_database_max_connections": 1},
+        ["mlflow_database_max_connections: must be between 20 and 10000"],
+    ),
+    "service-monitor-without-metrics": (
+        {"mlflow_components": ["service-monitor"]},
+        ["mlflow_components: service-monitor is about the metrics of monitoring"],
+    ),
+    "dashboard-without-metrics": (
+        {"mlflow_components": ["dashboard"]},
+        ["mlflow_components: dashboard is about the metrics of monitoring"],
+    ),
     "size-not-a-size": ({"mlflow_artifact_storage_size": "lots"}, ["mlflow_artifact_storage_size"]),
     "size-without-unit": (
         {"mlflow_database_storage_size": "50"},

@@ -6,6 +6,7 @@ import configparser
 from pathlib import Path
 
 import pytest
+from ansible_collections.mlops.mlflow.plugins.plugin_utils import budget
 from ansible_collections.mlops.mlflow.tests.manifests import test_manifests as promises
 from ansible_collections.mlops.mlflow.tests.manifests.tree import (
     TREE,
@@ -45,6 +46,15 @@ COMBINATIONS = {
     "external-postgres": ("smoke-test", "external-postgres"),
     "network-policy": ("smoke-test", "network-policy"),
     "external-secrets": ("smoke-test", "auth", "external-secrets"),
+    "monitoring": ("smoke-test", "monitoring"),
+    "monitoring-everything": (
+        *("smoke-test", "monitoring", "auth", "network-policy"),
+        *("service-monitor", "dashboard", "autoscaling"),
+    ),
+    "autoscaling": ("smoke-test", "autoscaling"),
+    "size-small": ("smoke-test", "size-small"),
+    "size-medium": ("smoke-test", "size-medium"),
+    "size-large": ("smoke-test", "auth", "size-large"),
     "ingress": ("ingress",),
     "gateway": ("gateway",),
     "everything": ("smoke-test", "backup", "gc", *S3, "external-postgres", "auth", *POLICIES),
@@ -74,7 +84,8 @@ def config(objects: tuple[Object, ...]) -> dict[str, str]:
 def test_every_component_is_tested() -> None:
     tested = {name for names in COMBINATIONS.values() for name in names}
     shipped = {path.name for path in (TREE / "components").iterdir()}
-    assert shipped == tested | {"migration"}  # which is part of production
+    # Those are part of production.
+    assert shipped == tested | {"migration", "high-availability"}
 
 
 def test_s3_needs_no_volume(folders: dict[str, Path]) -> None:
@@ -254,6 +265,8 @@ def test_policies_know_the_containers_ports(folders: dict[str, Path]) -> None:
     for kind, name in (("Deployment", "mlflow"), ("StatefulSet", "postgres")):
         pod = one(objects, kind, name)["spec"]["template"]
         (port,) = pod["spec"]["containers"][0]["ports"]
+        # That of the component monitoring is open beforehand: nothing listens there without it.
+        metrics = {9464} if kind == "Deployment" else set()
         open_ports = {
             allowed["port"]
             for spec in policies(objects).values()
@@ -261,7 +274,7 @@ def test_policies_know_the_containers_ports(folders: dict[str, Path]) -> None:
             for rule in spec.get("ingress") or []
             for allowed in rule["ports"]
         }
-        assert open_ports == {port["containerPort"]}
+        assert open_ports == {port["containerPort"]} | metrics
 
 
 def test_names_can_be_looked_up(folders: dict[str, Path]) -> None:
@@ -270,3 +283,65 @@ def test_names_can_be_looked_up(folders: dict[str, Path]) -> None:
     for name, pod in pods(objects):
         wanted = not name.endswith("/postgres")  # which asks nobody
         assert selects(dns["podSelector"], pod["metadata"]["labels"]) is wanted, name
+
+
+# --- Metrics --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["monitoring", "monitoring-everything"])
+def test_metrics_have_a_container_beside_the_server(folders: dict[str, Path], name: str) -> None:
+    objects = build(folders[name])
+    pod = one(objects, "Deployment", "mlflow")["spec"]["template"]
+    server, metrics = pod["spec"]["containers"]
+    assert (server["name"], metrics["name"]) == ("mlflow", "metrics")
+    folder = next(v["value"] for v in server["env"] if v["name"] == "MLFLOW_EXPOSE_PROMETHEUS")
+    for item in (server, metrics):
+        assert folder in {mount["mountPath"] for mount in item["volumeMounts"]}
+    assert folder in metrics["command"]
+    # It needs no secret, and a pod does not stop serving because of it.
+    assert not metrics.get("env")
+    assert not metrics.get("envFrom")
+    assert "readinessProbe" not in metrics
+    (port,) = metrics["ports"]
+    (served,) = one(objects, "Service", "mlflow-metrics")["spec"]["ports"]
+    assert served["port"] == port["containerPort"] == int(metrics["command"][-1])
+    annotations = pod["metadata"]["annotations"]
+    assert annotations["prometheus.io/port"] == str(port["containerPort"])
+
+
+def test_the_monitor_finds_the_metrics_service_and_no_other(folders: dict[str, Path]) -> None:
+    objects = build(folders["monitoring-everything"])
+    monitor = one(objects, "ServiceMonitor", "mlflow")["spec"]
+    wanted = monitor["selector"]["matchLabels"].items()
+    found = [
+        o for o in objects if o["kind"] == "Service" and wanted <= o["metadata"]["labels"].items()
+    ]
+    assert [o["metadata"]["name"] for o in found] == ["mlflow-metrics"]
+    assert [end["port"] for end in monitor["endpoints"]] == [found[0]["spec"]["ports"][0]["name"]]
+
+
+# --- Scaling --------------------------------------------------------------------------------------
+
+
+def test_an_autoscaler_alone_decides_how_many(folders: dict[str, Path]) -> None:
+    objects = build(folders["autoscaling"])
+    assert "replicas" not in one(objects, "Deployment", "mlflow")["spec"]
+    scaler = one(objects, "HorizontalPodAutoscaler", "mlflow")["spec"]
+    assert scaler["scaleTargetRef"]["name"] == "mlflow"
+    assert scaler["minReplicas"] == 2
+
+
+@pytest.mark.parametrize("name", COMBINATIONS)
+def test_postgres_has_connections_for_every_combination(
+    folders: dict[str, Path], name: str
+) -> None:
+    found = budget.reckon(list(build(folders[name])))
+    assert found is not None
+    assert found.problem == ""
+
+
+def test_a_budget_leaves_room_for_users_passwords(folders: dict[str, Path]) -> None:
+    """auth adds a store: an autoscaler's most has to fit with it, too."""
+    found = budget.reckon(list(build(folders["monitoring-everything"])))
+    assert found is not None
+    assert (found.stores, found.replicas) == (3, 4)

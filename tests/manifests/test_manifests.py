@@ -57,7 +57,7 @@ def render(request: pytest.FixtureRequest) -> tuple[Object, ...]:
 # --- Valid ----------------------------------------------------------------------------------------
 
 
-CUSTOM_GROUPS = {"external-secrets.io", "gateway.networking.k8s.io"}
+CUSTOM_GROUPS = {"external-secrets.io", "gateway.networking.k8s.io", "monitoring.coreos.com"}
 
 
 def test_every_object_is_valid(render: tuple[Object, ...]) -> None:

@@ -237,8 +237,77 @@ def test_budget_counts_what_mlflow_may_open() -> None:
     assert raised.available == 297
 
 
-def test_no_budget_for_a_database_elsewhere() -> None:
-    assert budget.reckon(release()[:1]) is None
+def test_of_a_database_elsewhere_the_budget_is_what_it_is_told() -> None:
+    unknown = budget.reckon(release()[:1])
+    assert unknown is not None
+    assert (unknown.available, unknown.problem) == (None, "")
+    told = budget.reckon(release()[:1], max_connections=100)
+    assert told is not None
+    assert told.available == 97
+    assert "mlflow_database_max_connections" in told.problem
+    assert budget.reckon([]) is None
+
+
+def scaled(**spec: Any) -> Object:
+    target = {"kind": "Deployment", "name": "mlflow"}
+    return thing(
+        "autoscaling/v2",
+        "HorizontalPodAutoscaler",
+        "mlflow",
+        spec={"scaleTargetRef": target, "minReplicas": 2, "maxReplicas": 4, **spec},
+    )
+
+
+def test_the_budget_counts_as_many_as_the_autoscaler_may_start() -> None:
+    found = budget.reckon([*release(), scaled(maxReplicas=7)])
+    assert found is not None
+    assert (found.replicas, found.variable) == (7, "mlflow_autoscaling.max")
+
+
+def test_the_budget_says_what_would_fit() -> None:
+    found = budget.Budget(
+        replicas=4, surge=1, workers=2, stores=3, pool=5, overflow=5, available=197, variable="v"
+    )
+    assert found.wanted == 310
+    assert found.fitting == 2
+    assert found._replace(replicas=2).problem == ""
+    assert found._replace(replicas=3).problem
+    assert "v: " in found.problem
+    assert "to 2 or less" in found.problem
+    assert "mlflow_database_max_connections: 313" in found.problem
+    none = found._replace(workers=20)
+    assert none.fitting == 0
+    assert "Lower MLFLOW_WORKERS" in none.problem
+
+
+def test_an_autoscaler_gets_its_numbers() -> None:
+    cpu = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 150}}
+    metric = {"type": "ContainerResource", "containerResource": {**cpu, "container": "mlflow"}}
+    objects = [*release(), scaled(metrics=[metric])]
+    part = kustomization.edits(objects, Settings(autoscaling={"max": 9, "cpu": 60}))
+    values = {item["path"]: item["value"] for item in patches(part)["HorizontalPodAutoscaler"]}
+    assert values == {
+        "/spec/minReplicas": 2,
+        "/spec/maxReplicas": 9,
+        "/spec/metrics/0/containerResource/target": {
+            "type": "Utilization",
+            "averageUtilization": 60,
+        },
+    }
+    with pytest.raises(SettingsError, match="min, 2, is more than max, 1"):
+        kustomization.edits(objects, Settings(autoscaling={"max": 1}))
+    with pytest.raises(SettingsError, match=r"mlflow_autoscaling\.cpu"):
+        kustomization.edits([*release(), scaled()], Settings(autoscaling={"cpu": 60}))
+
+
+@pytest.mark.parametrize("before", [["postgres", "-c", "max_connections=200"], ["postgres"]])
+def test_the_bundled_postgres_is_started_with_as_many_connections(before: list[str]) -> None:
+    objects = release()
+    objects[1]["spec"]["template"]["spec"]["containers"][0]["args"] = before
+    part = kustomization.edits(objects, Settings(database_max_connections=300))
+    (operation,) = patches(part)["StatefulSet"]
+    assert operation["path"] == "/spec/template/spec/containers/0/args"
+    assert operation["value"] == ["postgres", "-c", "max_connections=300"]
 
 
 # --- Where secrets are ----------------------------------------------------------------------------
