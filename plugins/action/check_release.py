@@ -60,7 +60,6 @@ def problems_of(arguments: dict[str, t.Any]) -> list[str]:
             f"mlflow_overlay: renders objects outside {arguments['namespace']}: "
             f"{', '.join(outside)}; a release is one namespace"
         )
-    problems += _without_metrics(objects)
     reckoned = _budget(objects, arguments)
     if reckoned is not None and reckoned.problem:
         problems.append(reckoned.problem)
@@ -89,24 +88,6 @@ def _budget(
     objects: list[kustomization.Object], arguments: dict[str, t.Any]
 ) -> budget.Budget | None:
     return budget.reckon(objects, arguments.get("database_max_connections"))
-
-
-# What shows or judges the metrics of the component monitoring, and the component that brings it.
-_ABOUT_METRICS = (
-    ("ServiceMonitor", "mlflow", "service-monitor"),
-    ("ConfigMap", "mlflow-dashboard", "dashboard"),
-)
-
-
-def _without_metrics(objects: list[kustomization.Object]) -> t.Iterator[str]:
-    if kustomization.find(objects, "Service", "mlflow-metrics"):
-        return
-    for kind, name, component in _ABOUT_METRICS:
-        if kustomization.find(objects, kind, name):
-            yield (
-                f"mlflow_components: {component} is about the metrics of monitoring, which is "
-                "missing; add it"
-            )
 
 
 def connections_of(arguments: dict[str, t.Any]) -> dict[str, t.Any]:

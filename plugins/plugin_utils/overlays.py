@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import os
 import pathlib
 import typing as t
@@ -26,9 +27,14 @@ NEEDS = {
     "s3-ca": ("s3-artifacts", "there is no S3 store whose CA it could be"),
     "s3-credentials": ("s3-artifacts", "there is no S3 store to be let in to"),
     "network-policy-external": ("network-policy", "nothing is closed that it could open"),
+    "service-monitor": ("monitoring", "there are no metrics to scrape"),
+    "dashboard": ("monitoring", "there are no metrics to show"),
 }
 # What cannot stand beside what, and why.
-EXCLUDES: dict[tuple[str, str], str] = {}
+EXCLUDES = {
+    pair: "a release has one size"
+    for pair in itertools.combinations(("size-small", "size-medium", "size-large"), 2)
+}
 # What adds pods comes before what has something to say about every pod.
 _FIRST = ("backup", "gc")
 

@@ -375,19 +375,10 @@ def _check_scaling(settings: dict[str, t.Any]) -> t.Iterator[str]:
     connections = settings.get("mlflow_database_max_connections")
     if connections is not None and not 20 <= connections <= 10000:
         yield f"mlflow_database_max_connections: must be between 20 and 10000, not {connections}"
-    sizes = [
-        name
-        for name in (str(item).rstrip("/").rpartition("/")[2] for item in _components(settings))
-        if name.startswith("size-")
-    ]
+    components = map(str, settings.get("mlflow_components") or [])
+    sizes = [name for name in components if name.startswith("size-")]
     if settings.get("mlflow_size") and sizes:
         yield f"mlflow_size: is set, and mlflow_components has {sizes[0]}; leave one of them out"
-    elif len(sizes) > 1:
-        yield f"mlflow_components: has {' and '.join(sizes)}; a release has one size"
-
-
-def _components(settings: dict[str, t.Any]) -> list[t.Any]:
-    return list(settings.get("mlflow_components") or [])
 
 
 def _check_sizes(settings: dict[str, t.Any]) -> t.Iterator[str]:

@@ -225,7 +225,7 @@ VARIABLES: dict[str, tuple[dict[str, t.Any], list[str]]] = {
     "size-unknown": ({"mlflow_size": "huge"}, ["mlflow_size: must be one of small, medium, large"]),
     "size-twice": (
         {"mlflow_components": ["size-small", "size-large"]},
-        ["mlflow_components: has size-small and size-large"],
+        ["mlflow_components: size-small and size-large exclude each other: a release has one size"],
     ),
     "size-and-component": (
         {"mlflow_size": "small", "mlflow_components": ["size-large"]},
@@ -249,11 +249,11 @@ VARIABLES: dict[str, tuple[dict[str, t.Any], list[str]]] = {
     ),
     "service-monitor-without-metrics": (
         {"mlflow_components": ["service-monitor"]},
-        ["mlflow_components: service-monitor is about the metrics of monitoring"],
+        ["mlflow_components: service-monitor needs monitoring: without it there are no metrics"],
     ),
     "dashboard-without-metrics": (
         {"mlflow_components": ["dashboard"]},
-        ["mlflow_components: dashboard is about the metrics of monitoring"],
+        ["mlflow_components: dashboard needs monitoring: without it there are no metrics"],
     ),
     "size-not-a-size": ({"mlflow_artifact_storage_size": "lots"}, ["mlflow_artifact_storage_size"]),
     "size-without-unit": (
