@@ -157,7 +157,13 @@ def strict(schema: Any) -> Any:
         return [strict(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    found = {key: strict(value) for key, value in schema.items()}
+    # Go's way to write a pattern that ignores case is not Python's.
+    found = {
+        key: value.replace("^(?i)", "(?i)^")
+        if key == "pattern" and isinstance(value, str)
+        else strict(value)
+        for key, value in schema.items()
+    }
     if isinstance(schema.get("properties"), dict) and "additionalProperties" not in schema:
         found["additionalProperties"] = False
     return found
