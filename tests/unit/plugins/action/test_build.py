@@ -132,7 +132,7 @@ def test_an_interrupted_build_is_never_taken_for_a_result(tmp_path: Path) -> Non
     root = Path(build.__file__).parents[5]
     process = subprocess.Popen([sys.executable, "-c", code, str(here), str(root), str(tmp_path)])
     started = tmp_path / "work" / "thing" / "started"
-    for _attempt in range(200):
+    for _attempt in range(1200):
         if started.exists():
             break
         try:

@@ -175,8 +175,14 @@ def test_one_pass(server: FakeApi) -> None:
 
 def test_interrupted_streams_do_not_fail_it(server: FakeApi) -> None:
     """A reset in the middle is noted and survived."""
-    later(0.15, server.disturb, PODS, RESET)
-    later(0.4, server.put, DEPLOYMENTS, deployment(1))
+
+    def reset() -> None:
+        while not server.streams.get(PODS):
+            time.sleep(0.01)
+        server.disturb(PODS, RESET)
+        later(0.25, server.put, DEPLOYMENTS, deployment(1))
+
+    later(0, reset)
     result = engine(server).run()
     assert result["ready"]
     assert any(entry["object"] == "API server" for entry in result["timeline"])

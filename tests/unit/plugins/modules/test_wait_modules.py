@@ -262,7 +262,7 @@ def test_credentials_from_a_secret_are_in_no_result(
         capsys,
         namespace="ns",
         credentials_secret="mlflow-credentials",
-        timeout=5,
+        timeout=60,
     )
     assert result["failure"]["reason"] == "progress_deadline"
     assert "cannot log in" in json.dumps(result)
