@@ -355,15 +355,17 @@ def read_credentials(
 ) -> tuple[str, str]:
     """Return MLflow's user and password, which so pass through nothing but this module."""
     option = "credentials_secret" if module.params["credentials_secret"] else "credentials_from"
+    secrets: dict[str, dict[str, t.Any]] = {}
+    for name in dict.fromkeys(str(reference.get("secret")) for reference in where.values()):
+        try:
+            secrets[name] = api.get(f"/api/v1/namespaces/{namespace}/secrets/{name}", "secrets")
+        except ApiError as error:
+            fail(module, f"{option}: {api_message(error)}", **MlflowCheck.nothing())
     found = {}
     for part, reference in where.items():
         name, key = str(reference.get("secret")), str(reference.get("key"))
         try:
-            secret = api.get(f"/api/v1/namespaces/{namespace}/secrets/{name}", "secrets")
-        except ApiError as error:
-            fail(module, f"{option}: {api_message(error)}", **MlflowCheck.nothing())
-        try:
-            text = str((secret.get("data") or {})[key])
+            text = str((secrets[name].get("data") or {})[key])
             found[part] = base64.b64decode(text, validate=True).decode()
         except (KeyError, ValueError):
             fail(

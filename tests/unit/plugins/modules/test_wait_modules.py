@@ -13,7 +13,7 @@ import typing as t
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.mlops.mlflow.plugins.doc_fragments.wait import ModuleDocFragment
+from ansible_collections.mlops.mlflow.plugins.doc_fragments import lease, wait
 from ansible_collections.mlops.mlflow.plugins.module_utils._tolerances import DEFAULTS
 from ansible_collections.mlops.mlflow.plugins.modules import wait_for_mlflow, wait_for_rollout
 from ansible_collections.mlops.mlflow.tests.unit.plugins.fake_api import FakeApi
@@ -183,7 +183,13 @@ def test_an_unreachable_cluster_is_one_line(
 def test_documentation_parses(module: types.ModuleType) -> None:
     """Options that are documented exist, and the other way round."""
     own = yaml.safe_load(module.DOCUMENTATION)["options"]
-    shared = yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"]
+    shared = {
+        name: option
+        for fragment in (lease, wait)
+        for name, option in yaml.safe_load(fragment.ModuleDocFragment.DOCUMENTATION)[
+            "options"
+        ].items()
+    }
     spec = module.argument_spec()
     from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 
@@ -196,7 +202,7 @@ def test_documentation_parses(module: types.ModuleType) -> None:
 
 def test_tolerances_are_documented() -> None:
     """Every reason, with its default."""
-    options = yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"]
+    options = yaml.safe_load(wait.ModuleDocFragment.DOCUMENTATION)["options"]
     text = " ".join(options["tolerances"]["description"])
     for reason, seconds in DEFAULTS.items():
         assert f"V({reason})" in text
