@@ -229,7 +229,10 @@ _HINTS: dict[str, t.Callable[[Problem], str]] = {
     ),
     "http_unready": _http_unready,
     "unauthorized": lambda p: (
-        "Give wait_for_mlflow the username and password of an MLflow user that exists"
+        "Give the user and password of somebody whom MLflow knows. Those of the Secret "
+        "mlflow-credentials make the administrator once: a password that was changed in MLflow "
+        f"since then has to be put there too, as admin-password: kubectl -n {p.namespace} edit "
+        "secret mlflow-credentials"
     ),
     "paused": lambda p: (
         f"Let it go on: kubectl -n {p.namespace} patch job {p.name} -p "
