@@ -327,6 +327,22 @@ def test_the_connections_of_a_rollout_fit_into_postgres(render: tuple[Object, ..
     assert needed <= int(limit.partition("=")[2]) - 3
 
 
+def test_postgres_fits_into_its_memory(render: tuple[Object, ...]) -> None:
+    """Shared buffers as Postgres' own guide has them, and room beside them for the connections."""
+    (postgres,) = one(render, "StatefulSet", "postgres")["spec"]["template"]["spec"]["containers"]
+    settings = dict(a.split("=", 1) for a in postgres["args"] if "=" in a)
+
+    def mebibytes(amount: str) -> int:
+        number, unit = re.fullmatch(r"(\d+)(M|G)(?:B|i)", amount).groups()  # type: ignore[union-attr]
+        return int(number) * (1024 if unit == "G" else 1)
+
+    limit = mebibytes(postgres["resources"]["limits"]["memory"])
+    buffers = mebibytes(settings["shared_buffers"])
+    assert limit / 8 <= buffers <= limit / 4
+    assert buffers < mebibytes(settings["effective_cache_size"]) <= limit / 2
+    assert mebibytes(postgres["resources"]["requests"]["memory"]) > buffers
+
+
 # --- The environments -----------------------------------------------------------------------------
 
 
