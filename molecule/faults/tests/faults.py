@@ -436,7 +436,7 @@ MLFLOWS = [
         },
         container="tracking",
         says=("MLflow refuses the credentials given",),
-        hint=("username and password",),
+        hint=("user and password of somebody whom MLflow knows", "edit secret mlflow-credentials"),
     ),
     Fault(
         "wrong-password",
