@@ -311,12 +311,8 @@ def _max_connections(objects: list[Object], settings: Settings) -> t.Iterator[Ob
     database = find(objects, "StatefulSet", DATABASE)
     if settings.database_max_connections is None or database is None:
         return
-    pod = database["spec"]["template"]["spec"]
-    index, item = next(
-        (index, item)
-        for index, item in enumerate(pod["containers"])
-        if item is container(database, DATABASE)
-    )
+    item = container(database, DATABASE)
+    index = database["spec"]["template"]["spec"]["containers"].index(item)
     wanted = f"{_MAX_CONNECTIONS}{settings.database_max_connections}"
     words = [str(word) for word in item.get("args") or []]
     kept = [wanted if word.startswith(_MAX_CONNECTIONS) else word for word in words]
