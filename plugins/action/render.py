@@ -97,6 +97,7 @@ class Workshop:
         self.folder = pathlib.Path(os.path.realpath(folder))
         self.overlay = pathlib.Path(os.path.realpath(overlay))
         self.components = [pathlib.Path(os.path.realpath(item)) for item in components]
+        self._below = self.overlay
         self._command = builder()
         self._count = 0
 
@@ -110,7 +111,7 @@ class Workshop:
         root.mkdir(mode=0o700)
         document = {
             **_BOILERPLATE,
-            "resources": [self._relative(self.overlay, root)],
+            "resources": [self._relative(self._below, root)],
             **part,
         }
         if self.components:
@@ -140,6 +141,11 @@ class Workshop:
                 f"kubectl kustomize {self.overlay}"
             )
         return _parse(done.stdout, self.overlay)
+
+    def go_on_top(self) -> None:
+        """Let what is built from now on stand on what was built last, components included."""
+        self._below = self.folder / str(self._count)
+        self.components = []
 
 
 def _parse(text: str, overlay: pathlib.Path) -> list[kustomization.Object]:
@@ -183,19 +189,22 @@ def render(arguments: dict[str, t.Any], folder: str) -> list[kustomization.Objec
         for component in wanted
         if not kustomization.jobs(plain, component)
     ]
-    # What is referred to differently has to be seen in these components, too.
-    seen = settings.secrets or settings.size or settings.autoscaling
-    whole = shop.build({}, " with the collection's own components") if seen else plain
-    part = kustomization.edits(whole, settings)
-    edited = shop.build(part, " with the inventory's settings")
+    # The inventory has the last word, also on what a component sets: of one kustomization, the
+    # components come after its generators.
+    whole = plain
+    if shop.components:
+        # What they add refers to what is there, which holds within a namespace only.
+        namespace = kustomization.namespace_of(plain)
+        where = {"namespace": namespace} if namespace else {}
+        whole = shop.build(where, " with the collection's own components")
+    shop.go_on_top()
+    edited = shop.build(kustomization.edits(whole, settings), " with the inventory's settings")
     version = settings.version or kustomization.version_of(edited)
     patches = kustomization.rename_patches(kustomization.job_names(edited, version))
     if not patches:
         return edited
-    # The Jobs' names depend on what they became: one more layer on top of the edited one.
-    edited_root = shop.folder / str(shop._count)
-    shop.components = []
-    shop.overlay = edited_root
+    # The Jobs' names depend on what they became.
+    shop.go_on_top()
     return shop.build({"patches": patches}, " with the Jobs' names")
 
 

@@ -124,6 +124,22 @@ def test_all_settings_at_once() -> None:
     assert hosts[-2:] == ["mlflow.example.org", "mlflow.example.org:*"]
 
 
+def test_the_inventory_has_the_last_word_on_what_a_component_sets() -> None:
+    wanted = {"PGHOST": "postgres.example.org", "MLFLOW_ARTIFACTS_DESTINATION": "s3://ours/here"}
+    components = overlays.KUSTOMIZE / "components"
+    result = run(
+        overlay=str(OVERLAYS / "production"),
+        components=[str(components / name) for name in ("external-postgres", "s3-artifacts")],
+        config=wanted,
+    )
+    assert not result.get("failed"), result["msg"]
+    (config,) = [
+        item["data"] for item in result["stages"]["config"] if "PGHOST" in (item.get("data") or {})
+    ]
+    assert wanted.items() <= config.items()
+    assert config["PGSSLMODE"] == "verify-full"
+
+
 def test_a_users_own_overlay(tmp_path: pathlib.Path) -> None:
     """It may lie anywhere, and gets the migration and the smoke test of the collection."""
     import os
