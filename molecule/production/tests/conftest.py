@@ -94,6 +94,9 @@ def program() -> Callable[..., Any]:
             "MLFLOW_TRACKING_URI": url,
             "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
             "MLFLOW_DISABLE_TELEMETRY": "true",
+            # The store has no name here: through MLflow, not past it.
+            "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
+            "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
         }
         environment.pop("MLFLOW_TRACKING_USERNAME", None)
         environment.pop("MLFLOW_TRACKING_PASSWORD", None)

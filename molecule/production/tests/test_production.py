@@ -76,7 +76,7 @@ def test_a_user_may_read_and_do_what_was_granted(
     for action, refusal in said.items():
         assert "Permission denied" in refusal, action
 
-    program(url, admin, "grant", user.name, made["experiment_id"], "NO_PERMISSIONS")
+    program(url, admin, "grant", user.name, made["experiment_id"], "DENY")
     for action, refusal in program(url, user, "try_everything", *theirs).items():
         assert "Permission denied" in refusal, action
 
