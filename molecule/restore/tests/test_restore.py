@@ -210,12 +210,21 @@ def on_volume(kubectl: Kubectl, line: str) -> None:
         "metadata": {"name": "hand", "namespace": NAMESPACE},
         "spec": {
             "restartPolicy": "Never",
-            "securityContext": {"runAsUser": 999, "fsGroup": 999},
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 999,
+                "fsGroup": 999,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
             "containers": [
                 {
                     "name": "hand",
                     "image": found.split()[0],
                     "command": ["bash", "-c", line],
+                    "securityContext": {
+                        "allowPrivilegeEscalation": False,
+                        "capabilities": {"drop": ["ALL"]},
+                    },
                     "volumeMounts": [{"name": "backups", "mountPath": "/backups"}],
                 }
             ],
