@@ -173,7 +173,9 @@ def manifests() -> Count:
     tools = ["ansible-playbook", "playbooks/kind.yml", "--extra-vars=kind_cluster_state=tools"]
     if not run([str(BIN / tools[0]), *tools[1:]]):
         return Count(failed=1)
-    return pytest("tests/manifests")
+    if not run([str(BIN / "ansible-playbook"), "tests/matrix/prepare.yml"]):
+        return Count(failed=1)
+    return pytest("tests/manifests", "tests/matrix")
 
 
 def integration() -> Count:

@@ -35,8 +35,9 @@ EXCLUDES = {
     pair: "a release has one size"
     for pair in itertools.combinations(("size-small", "size-medium", "size-large"), 2)
 }
-# What adds pods comes before what has something to say about every pod.
-_FIRST = ("backup", "gc")
+# What adds pods comes before what has something to say about every pod, and a number of replicas
+# before the autoscaler that takes it over.
+_FIRST = ("backup", "gc", "high-availability")
 
 
 def kustomization_file(folder: pathlib.Path) -> pathlib.Path | None:
