@@ -237,7 +237,7 @@ import sqlalchemy
 from sqlalchemy.orm import Session
 from mlflow.store.model_registry.dbmodels.models import SqlWebhook
 with Session(sqlalchemy.create_engine(os.environ["MLFLOW_BACKEND_STORE_URI"])) as session:
-    session.add(SqlWebhook(webhook_id="one", name="one", url="https://h.invalid", secret="hidden"))
+    session.add(SqlWebhook(webhook_id="one", name="one", url="https://example.org", secret="x"))
     session.commit()
 """
     read = """
