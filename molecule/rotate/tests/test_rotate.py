@@ -257,4 +257,4 @@ with Session(sqlalchemy.create_engine(os.environ["MLFLOW_BACKEND_STORE_URI"])) a
     before = values(kubectl)
     rotate("webhook-encryption-key", "kek-passphrase", rotate_force=True)
     assert values(kubectl)["webhook-encryption-key"] != before["webhook-encryption-key"]
-    assert in_server(kubectl, read).strip().endswith("['hidden']")
+    assert in_server(kubectl, read).strip().endswith("['x']")
