@@ -90,7 +90,7 @@ def combinations(names: list[str]) -> list[Components]:
         if (one, True, other, True) in covered or not supported(row):
             continue
         # As many as go with these, those first that bring together most that were not yet.
-        for _ in names:
+        for _turn in names:
             candidates = [row | with_needed(name) for name in names if name not in row]
             fresh = {c: len(pairs([c], names) - covered) for c in candidates if supported(c)}
             best = max(fresh, key=lambda c: (fresh[c], sorted(c)), default=row)

@@ -103,7 +103,7 @@ def large(megabytes: str) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder, mlflow.start_run() as run:
         source = Path(folder, "model.bin")
         with source.open("wb") as file:
-            for _ in range(int(megabytes)):
+            for _part in range(int(megabytes)):
                 file.write(secrets.token_bytes(1024**2))
         mlflow.log_artifact(str(source))
         sent = checksum(source)

@@ -217,7 +217,7 @@ def test_runs_survive_the_loss_of_a_pod(
 ) -> None:
     with forward("service/mlflow") as url:
         made = program(url, admin, "log", "before-the-loss")
-    (first, *_) = [
+    first, *_others = [
         pod["metadata"]["name"]
         for pod in objects("pods", NAMESPACE)
         if pod["metadata"]["labels"].get("app.kubernetes.io/component") == "server"
@@ -247,7 +247,7 @@ def test_runs_survive_a_restart_of_postgres_that_stops_cleanly(
     try:
         assert log.stdout and log.stdout.readline()  # it follows
         kubectl("delete", "pod", "postgres-0", f"--namespace={SERVICES}", "--timeout=150s")
-        said, _ = log.communicate(timeout=60)
+        said, _errors = log.communicate(timeout=60)
     finally:
         log.kill()
     assert "received fast shutdown request" in said, said
