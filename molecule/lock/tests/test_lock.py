@@ -75,6 +75,48 @@ def start() -> Iterator[Start]:
         process.wait()
 
 
+@pytest.fixture
+def refusing(kubectl: Kubectl) -> Iterator[Callable[[str, str], None]]:
+    """Makes the API server refuse Deployments of the release that do not meet an expression."""
+    name = f"{NAMESPACE}-refusing"
+    group = "admissionregistration.k8s.io/v1"
+
+    def call(expression: str, message: str) -> None:
+        rule = {
+            "apiGroups": ["apps"],
+            "apiVersions": ["v1"],
+            "operations": ["CREATE", "UPDATE"],
+            "resources": ["deployments"],
+        }
+        policy = {
+            "apiVersion": group,
+            "kind": "ValidatingAdmissionPolicy",
+            "metadata": {"name": name},
+            "spec": {
+                "failurePolicy": "Fail",
+                "matchConstraints": {"resourceRules": [rule]},
+                "validations": [{"expression": expression, "message": message}],
+            },
+        }
+        chosen = {"matchLabels": {"kubernetes.io/metadata.name": NAMESPACE}}
+        binding = {
+            "apiVersion": group,
+            "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": {"name": name},
+            "spec": {
+                "policyName": name,
+                "validationActions": ["Deny"],
+                "matchResources": {"namespaceSelector": chosen},
+            },
+        }
+        both = {"apiVersion": "v1", "kind": "List", "items": [policy, binding]}
+        kubectl("apply", "--filename=-", stdin=json.dumps(both))
+
+    yield call
+    for kind in ("validatingadmissionpolicybinding", "validatingadmissionpolicy"):
+        kubectl("delete", kind, name, "--ignore-not-found")
+
+
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     """Wait for a run; return its code, and its output as one line."""
     output, _none = process.communicate(timeout=300)
@@ -218,4 +260,67 @@ def test_an_offline_migration_that_fails_brings_the_old_version_back(
     assert after
     assert after["spec"]["template"] == before["spec"]["template"]
     assert after["status"]["availableReplicas"] == replicas
+    assert holder(kubectl) == ""
+
+
+def test_the_old_version_comes_back_when_the_new_one_is_refused(
+    kubectl: Kubectl, start: Start, refusing: Callable[[str, str], None]
+) -> None:
+    replicas, _note = service(kubectl)
+    before = found(kubectl, "deployment", "mlflow")
+    assert before
+    delete_migration(kubectl)
+    run = start(
+        '--extra-vars={"mlflow_config": {"MLFLOW_HTTP_REQUEST_TIMEOUT": "102"}}',
+        "--extra-vars=mlflow_migration_strategy=offline",
+    )
+    until("the server is out of service", lambda: service(kubectl)[0] == 0, run)
+    # From here on, after everything was checked and while the migration runs, what starts a server
+    # with another configuration is refused. What serves now has its own, and may come back.
+    now = before["spec"]["template"]["spec"]["containers"][0]["envFrom"][0]["configMapRef"]["name"]
+    refusing(
+        "!has(object.spec.template.spec.containers[0].envFrom) ||"
+        " object.spec.template.spec.containers[0].envFrom[0].configMapRef.name"
+        f" == '{now}'",
+        "not on a Friday",
+    )
+    code, output = ended(run)
+    assert code != 0
+    assert "not on a Friday" in output, output
+    assert "The old version still serves." in output, output
+    assert service(kubectl) == (replicas, None)
+    after = found(kubectl, "deployment", "mlflow")
+    assert after
+    assert after["spec"]["template"] == before["spec"]["template"]
+    assert holder(kubectl) == ""
+
+
+def test_a_pod_that_stays_stops_the_migration_and_the_server_comes_back(
+    kubectl: Kubectl, start: Start
+) -> None:
+    replicas, _note = service(kubectl)
+    delete_migration(kubectl)
+    label = "--selector=app.kubernetes.io/component=server"
+    names = kubectl("get", "pods", label, f"--namespace={NAMESPACE}", "--output=name").split()
+    assert names
+    staying = names[0]
+    finalizers = '{"metadata": {"finalizers": %s}}'
+    kubectl(
+        "patch",
+        staying,
+        f"--namespace={NAMESPACE}",
+        f"--patch={finalizers % json.dumps(['example.org/stays'])}",
+    )
+    try:
+        run = start("--extra-vars=mlflow_migration_strategy=offline")
+        code, output = ended(run)
+    finally:
+        kubectl("patch", staying, f"--namespace={NAMESPACE}", f"--patch={finalizers % 'null'}")
+    assert code != 0
+    # It is named, and nothing was migrated beside a server that may still write.
+    assert staying.removeprefix("pod/") in output, output
+    assert "The old version still serves." in output, output
+    job = "--selector=app.kubernetes.io/component=migration"
+    assert not kubectl("get", "jobs", job, f"--namespace={NAMESPACE}", "--output=name").strip()
+    assert service(kubectl) == (replicas, None)
     assert holder(kubectl) == ""

@@ -5,29 +5,17 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sqlite3
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 from ansible_collections.mlops.mlflow.plugins.module_utils._rotation import (
     KEYS,
-    REENCRYPT,
     USERNAME,
     Plan,
     RotationError,
-    count_input,
     let_in,
-    new_value,
     other_role,
     plan,
-    reencrypt_input,
     scram_verifier,
 )
-from cryptography.fernet import Fernet
 
 NOTHING = Plan({}, {})
 THERE = {key: f"old {key}".encode() for key in KEYS} | {USERNAME: b"mlflow"}
@@ -80,68 +68,3 @@ def test_the_database_is_told_no_password() -> None:
     assert script.endswith("\\q\n")
     with pytest.raises(RotationError, match="must be ASCII"):
         scram_verifier("pässword")
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Path:
-    path = tmp_path / "mlflow.db"
-    with sqlite3.connect(path) as connection:
-        connection.execute("CREATE TABLE webhooks (webhook_id TEXT, secret TEXT)")
-        connection.execute("CREATE TABLE secrets (secret_id TEXT, wrapped_dek BLOB)")
-    return path
-
-
-def in_the_pod(database: Path, given: str) -> dict[str, dict[str, int]]:
-    """Run what runs in a server's container, on a database that knows no row locks."""
-    done = subprocess.run(
-        [sys.executable, "-c", REENCRYPT.replace(" FOR UPDATE", "")],
-        input=given,
-        env={**os.environ, "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{database}"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found: dict[str, dict[str, int]] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
-def test_what_was_encrypted_is_encrypted_anew_once(database: Path) -> None:
-    crypto = pytest.importorskip("mlflow.utils.crypto")
-    old = {key: new_value(key) for key in ("webhook-encryption-key", "kek-passphrase")}
-    new = {key: new_value(key) for key in old}
-    ciphers = [Fernet(keys["webhook-encryption-key"]) for keys in (old, new)]
-    keks = [
-        crypto.KEKManager(passphrase=keys["kek-passphrase"].decode()).get_kek()
-        for keys in (old, new)
-    ]
-    dek = os.urandom(32)
-    with sqlite3.connect(database) as connection:
-        connection.executemany(
-            "INSERT INTO webhooks VALUES (?, ?)",
-            [
-                ("old", ciphers[0].encrypt(b"one").decode()),
-                ("new", ciphers[1].encrypt(b"two").decode()),
-                ("lost", Fernet(Fernet.generate_key()).encrypt(b"three").decode()),
-                ("none", None),
-            ],
-        )
-        connection.execute(
-            "INSERT INTO secrets VALUES (?, ?)", ("old", crypto.wrap_dek(dek, keks[0]))
-        )
-    counted = in_the_pod(database, count_input(old))
-    assert [counted[table]["rows"] for table in ("webhooks", "secrets")] == [3, 1]
-    given = reencrypt_input(old, new)
-    assert in_the_pod(database, given) == {
-        "webhooks": {"rows": 3, "changed": 1, "unreadable": 1},
-        "secrets": {"rows": 1, "changed": 1, "unreadable": 0},
-    }
-    again = in_the_pod(database, given)
-    assert [again[table]["changed"] for table in ("webhooks", "secrets")] == [0, 0]
-    with sqlite3.connect(database) as connection:
-        webhooks = dict(connection.execute("SELECT * FROM webhooks WHERE secret IS NOT NULL"))
-        (wrapped,) = connection.execute("SELECT wrapped_dek FROM secrets").fetchone()
-    assert ciphers[1].decrypt(webhooks["old"]) == b"one"
-    assert ciphers[1].decrypt(webhooks["new"]) == b"two"
-    assert crypto.unwrap_dek(wrapped, keks[1]) == dek
