@@ -1,7 +1,7 @@
 """Everything that proves the collection, fast checks first; ends with how many tests passed.
 
 Usage: python scripts/test.py [--only STAGE …]
-Stages: lint sanity unit manifests bad-input integration molecule
+Stages: lint sanity unit ship manifests bad-input integration molecule
 """
 
 from __future__ import annotations
@@ -260,13 +260,14 @@ STAGES: dict[str, Callable[[], Count]] = {
     "sanity": sanity,
     # Most of them wait for something: together they take half as long.
     "unit": lambda: pytest("--numprocesses=3", "--dist=worksteal", "tests/unit"),
+    "ship": lambda: pytest("tests/ship"),
     "manifests": manifests,
     "bad-input": lambda: pytest("--numprocesses=2", "tests/bad_input"),
     "integration": integration,
     "molecule": molecule,
 }
 # Nothing that takes minutes starts while these fail.
-FAST = {"lint", "sanity", "unit", "manifests"}
+FAST = {"lint", "sanity", "unit", "ship", "manifests"}
 
 
 def main() -> int:

@@ -48,11 +48,14 @@ def good(**changes: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def settings(tmp_path: Path, free_port: int) -> dict[str, Any]:
+    lock = tmp_path / "requirements-3.17.2.txt"
+    lock.touch()
     return {
         "name": "mlflow",
         "state": "present",
         "cache_dir": str(tmp_path),
         "http_port": free_port,
+        "locks": [str(lock)],
     }
 
 
@@ -138,3 +141,23 @@ def test_the_tools_alone_need_neither_root_nor_a_free_port(
     assert survey.problems_of({**bare, "go": ()}, settings) == [
         "Go 1.26 or newer is needed to build from source, found: not on PATH"
     ]
+
+
+def test_an_installed_collection_says_that_it_builds_no_image(
+    survey: ModuleType, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(survey.os, "geteuid", lambda: 0)
+    # Galaxy's archive comes without any lock.
+    Path(settings["locks"][0]).unlink()
+    (problem,) = survey.problems_of(good(), settings)
+    assert "checkout" in problem and "KIND_CLUSTER_SOURCE=pull" in problem
+    assert survey.problems_of(good(build=False), settings) == []
+
+
+def test_a_version_without_a_lock_is_named(
+    survey: ModuleType, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(survey.os, "geteuid", lambda: 0)
+    settings["locks"].append(str(Path(settings["locks"][0]).with_name("requirements-3.9.txt")))
+    (problem,) = survey.problems_of(good(), settings)
+    assert problem.startswith("kind_cluster_mlflow_versions: ") and "3.9.txt" in problem
