@@ -83,7 +83,7 @@ attributes:
     description: Changes nothing when it is run again.
     support: full
 requirements:
-  - kubernetes >= 24.2.0 (Python library)
+  - kubernetes >= 24.2.0
 notes:
   - Only the current revision counts. An old pod that is dying, a pod that was evicted and
     replaced, or a restart that was followed by running is not a failure.

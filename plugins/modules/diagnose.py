@@ -64,7 +64,7 @@ attributes:
     platforms: posix
     support: full
 requirements:
-  - kubernetes >= 24.2.0 (Python library)
+  - kubernetes >= 24.2.0
 notes:
   - "The account needs the verb C(list) in the namespace on C(pods) and, as far as it is to see more
     than these, on C(persistentvolumeclaims) and C(events) of the core group, C(deployments),

@@ -70,7 +70,7 @@ def test_scripts_can_be_run_after_the_installation(installed: Installed) -> None
 def test_the_archive_says_what_it_is(installed: Installed) -> None:
     manifest = json.loads((installed.root / "MANIFEST.json").read_text())["collection_info"]
     assert (manifest["namespace"], manifest["name"]) == ("mlops", "mlflow")
-    # Semantic versions: https://semver.org, without the rarely used build part.
+    # A semantic version, without the rarely used build part.
     assert re.fullmatch(r"\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?", manifest["version"])
     releases = yaml.safe_load((ROOT / "changelogs/changelog.yaml").read_text())["releases"]
     assert manifest["version"] in releases

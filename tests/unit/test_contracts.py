@@ -143,6 +143,36 @@ def test_prod_is_production() -> None:
 # --- The collection -------------------------------------------------------------------------------
 
 
+def test_the_action_group_is_every_module_that_connects() -> None:
+    connecting = {
+        module
+        for module in MODULES
+        if "kubernetes.core.k8s_auth_options"
+        in documentation(module).get("extends_documentation_fragment", [])
+    }
+    group = load("meta/runtime.yml")["action_groups"]["k8s"]
+    assert group == sorted(connecting)
+
+
+def test_each_module_says_since_when() -> None:
+    releases = set(load("changelogs/changelog.yaml")["releases"])
+    releases.add(str(load("galaxy.yml")["version"]))
+    for module in MODULES:
+        assert documentation(module)["version_added"] in releases, module
+
+
+def test_what_is_tried_as_the_oldest_is_what_is_asked_for() -> None:
+    lock = (ROOT / "tests/ship/requirements-least.txt").read_text(encoding="utf-8")
+    least = load("meta/runtime.yml")["requires_ansible"].removeprefix(">=")
+    assert f"ansible-core=={least} " in lock
+    client = re.search(r"^kubernetes==([\d.]+) ", lock, re.MULTILINE)
+    assert client
+    for module in MODULES:
+        for line in documentation(module).get("requirements", []):
+            if line.startswith("kubernetes "):
+                assert line == f"kubernetes >= {client[1]}", module
+
+
 def test_one_version_of_ansible_is_asked_for() -> None:
     least = load("meta/runtime.yml")["requires_ansible"]
     for role in ROLES:
