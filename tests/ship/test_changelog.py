@@ -1,4 +1,4 @@
-"""What a new version brings is written down while it is made, in the form that Galaxy's users know."""
+"""What a new version brings is written down while it is made, as Galaxy expects it."""
 
 from __future__ import annotations
 
