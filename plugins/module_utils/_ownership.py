@@ -66,15 +66,31 @@ def _union(first: Object, second: Object) -> Object:
     return merged
 
 
-def taken_over(item: Object, manager: str = FIELD_MANAGER) -> list[Object]:
+def leaves_replicas(item: Object, wanted: Object, manager: str = FIELD_MANAGER) -> bool:
+    """Whether the new manifest leaves to an autoscaler the replicas that we or kubectl had set."""
+    return (
+        wanted.get("kind") == "Deployment"
+        and "replicas" not in (wanted.get("spec") or {})
+        and any(
+            "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
+            for entry in _managed(item)
+            if _is_kubectls(entry) or _is_ours(entry, manager)
+        )
+    )
+
+
+def taken_over(
+    item: Object, manager: str = FIELD_MANAGER, leave_replicas: bool = False
+) -> list[Object]:
     """Return the managedFields after what kubectl's apply owns has become ours.
 
     Follows client-go's csaupgrade: one Apply entry of ours owns the union, so that the next
-    server-side apply removes what the new manifest no longer has.
+    server-side apply removes what the new manifest no longer has. Replicas that are left to an
+    autoscaler become nobody's instead: removed, they would be 1 until it has looked.
     """
     entries = copy.deepcopy(_managed(item))
     chosen = [entry for entry in entries if _is_kubectls(entry) or _is_ours(entry, manager)]
-    if not any(_is_kubectls(entry) for entry in chosen):
+    if not leave_replicas and not any(_is_kubectls(entry) for entry in chosen):
         return entries
     newest = max(chosen, key=lambda entry: str(entry.get("time", "")))
     fields: Object = {}
@@ -82,22 +98,28 @@ def taken_over(item: Object, manager: str = FIELD_MANAGER) -> list[Object]:
         # Sets of different API versions name different fields and cannot be put together.
         if entry.get("apiVersion") == newest.get("apiVersion"):
             fields = _union(fields, entry.get("fieldsV1") or {})
+    if leave_replicas:
+        fields["f:spec"].pop("f:replicas", None)
     ours = {**newest, "manager": manager, "operation": "Apply", "fieldsV1": fields}
     return [ours] + [entry for entry in entries if entry not in chosen]
 
 
-def take_over_patch(item: Object, manager: str = FIELD_MANAGER) -> list[Object]:
-    """Return the JSON patch that takes the object over from kubectl, or an empty list.
+def take_over_patch(
+    item: Object, wanted: Object | None = None, manager: str = FIELD_MANAGER
+) -> list[Object]:
+    """Return the JSON patch that readies an object for being applied as wanted, or an empty list.
 
-    It holds only for the resourceVersion that was read: a writer in between makes it a 409.
+    It takes the object over from kubectl, and gives replicas up to an autoscaler. It holds only for
+    the resourceVersion that was read: a writer in between makes it a 409.
     """
-    if not is_kubectls(item):
+    leave_replicas = leaves_replicas(item, wanted or {}, manager)
+    if not leave_replicas and not is_kubectls(item):
         return []
     return [
         {
             "op": "replace",
             "path": "/metadata/managedFields",
-            "value": taken_over(item, manager),
+            "value": taken_over(item, manager, leave_replicas),
         },
         {
             "op": "replace",

@@ -140,6 +140,7 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._ownership import (
     is_ours,
     is_settled,
     job_failed,
+    leaves_replicas,
     same,
 )
 
@@ -238,9 +239,13 @@ class Comparison:
             self._create(stage, item)
             return False
         adopted = is_kubectls(there)
-        if adopted:
+        left = leaves_replicas(there, item, self._manager)
+        if adopted or left:
             self.take_over.append(_name(item))
         then = self._dry_run(item, path)
+        if left and then is not None:
+            # Given up before it is applied, they stay.
+            then["spec"]["replicas"] = there["spec"]["replicas"]
         if adopted or then is None or not is_ours(there, self._manager) or not same(there, then):
             self.changes[stage].append(f"update {_name(item)}")
             self._note(there, then or item)

@@ -269,7 +269,7 @@ class Credentials:
         """Apply a whole Secret; changed only when it then differs."""
         name = item["metadata"]["name"]
         query = {"fieldManager": self._manager, "force": "true"}
-        patch = take_over_patch(there, self._manager) if there is not None else []
+        patch = take_over_patch(there, manager=self._manager) if there is not None else []
         if patch and not self._check_mode:
             self._write(name, patch, {}, "application/json-patch+json")
         if self._check_mode:

@@ -16,6 +16,8 @@ description:
     key that a manifest no longer has would never go away.
   - Does what kubectl itself does when it goes from one way of applying to the other. No field
     gets another value.
+  - Also gives up a Deployment's C(replicas) that its new manifest leaves to an autoscaler, whoever
+    applied them. Removed by the next apply, they would be 1 until the autoscaler has looked.
 author:
   - mlops.mlflow contributors (@mlops-mlflow)
 options:
@@ -60,7 +62,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 objects:
-  description: The objects that were taken over, as C(KIND/NAME).
+  description: The objects that were taken over or given up in part, as C(KIND/NAME).
   returned: success
   type: list
   elements: str
@@ -92,7 +94,7 @@ def take_over(
             return False
         if answer.status != 200:
             raise ClusterError(f"{name} cannot be read: {answer.message}")
-        patch = take_over_patch(answer.body, manager)
+        patch = take_over_patch(answer.body, item, manager)
         if not patch or not write:
             return bool(patch)
         done = cluster.request("PATCH", path, patch, None, "application/json-patch+json")

@@ -19,12 +19,13 @@ CRD = "httproutes.gateway.networking.k8s.io"
 GATEWAY = {
     "mlflow_namespace": NAMESPACE,
     "mlflow_url": "",
+    "mlflow_service_type": "ClusterIP",
     "mlflow_components": ["gateway"],
     "mlflow_hosts": ["mlflow.example.org"],
     "mlflow_gateway": {"name": "public", "namespace": "gateways", "section_name": "https"},
     "mlflow_static_prefix": "/mlflow",
 }
-CHECK = ("--check", f"--extra-vars={json.dumps(GATEWAY)}")
+RELEASE = f"--extra-vars={json.dumps(GATEWAY)}"
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def gateway_api(kubectl: Kubectl) -> Iterator[None]:
 
 
 def test_without_the_gateway_api_it_is_refused(site: Callable[..., Any]) -> None:
-    run = site(*CHECK)
+    run = site("--check", RELEASE)
     assert run.code != 0
     assert "has no HTTPRoute of gateway.networking.k8s.io/v1; is its CRD installed?" in run.output
     assert "Nothing was written" in run.output
@@ -69,3 +70,18 @@ def test_the_cluster_takes_the_route(kubectl: Kubectl) -> None:
     broken = {**route, "spec": {**route["spec"], "hostnames": ["192.0.2.1:80"]}}
     with pytest.raises(AssertionError, match=r"spec\.hostnames"):
         kubectl(*apply, "--dry-run=server", stdin=json.dumps(broken))
+
+
+@pytest.mark.usefixtures("gateway_api")
+def test_a_release_behind_a_prefix_becomes_ready(
+    site: Callable[..., Any], kubectl: Kubectl
+) -> None:
+    """Nobody has to take the route: MLflow itself answers under the prefix, and is asked there."""
+    run = site(RELEASE)
+    assert run.code == 0, run.output
+    where = (f"--namespace={NAMESPACE}", "--output=json")
+    (rule,) = json.loads(kubectl("get", "httproute", "mlflow", *where))["spec"]["rules"]
+    assert rule["matches"][0]["path"]["value"] == "/mlflow"
+    run = site("--check", RELEASE)
+    assert run.code == 0, run.output
+    assert run.changed == 0, run.output

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -90,6 +91,35 @@ def test_what_kubectl_applied_is_taken_over(cluster: MemoryCluster) -> None:
     # Ours now, so that applying without it removes it.
     assert entries[0]["fieldsV1"]["f:data"] == {"f:x": {}, "f:old": {}}
     assert not take_over.take_over(cluster, config("a"), "here", "mlops.mlflow", write=True)
+
+
+@pytest.mark.parametrize("manager", [OURS, KUBECTLS])
+def test_replicas_left_to_an_autoscaler_stay_as_they_are(
+    cluster: MemoryCluster, manager: tuple[str, str]
+) -> None:
+    path = "/apis/apps/v1/namespaces/here/deployments/mlflow"
+    there = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "mlflow", "namespace": "here"},
+        "spec": {"replicas": 3, "paused": False},
+    }
+    wanted = {**there, "spec": {"paused": False}}
+    entries = cluster.put(path, there, manager)["metadata"]["managedFields"]
+    entries[0]["fieldsV1"] = {"f:spec": {"f:replicas": {}, "f:paused": {}}}
+    # As the API server answers when the only owner of replicas no longer has them.
+    then = {**wanted, "metadata": cluster.objects[path]["metadata"], "spec": {"replicas": 1}}
+    cluster.answers[("PATCH", path)] = Answer(200, copy.deepcopy(then))
+    result = run(cluster, server=[wanted])
+    assert result["take_over"] == ["Deployment/mlflow"]
+    del cluster.answers[("PATCH", path)]
+    assert take_over.take_over(cluster, wanted, "here", "mlops.mlflow", write=True)
+    (entry,) = cluster.objects[path]["metadata"]["managedFields"]
+    assert (entry["manager"], entry["operation"]) == OURS
+    assert entry["fieldsV1"] == {"f:spec": {"f:paused": {}}}
+    assert not take_over.take_over(cluster, wanted, "here", "mlops.mlflow", write=True)
+    # Set again, they are ours again.
+    assert not take_over.take_over(cluster, there, "here", "mlops.mlflow", write=True)
 
 
 def test_nothing_to_take_over_is_no_failure(cluster: MemoryCluster) -> None:
