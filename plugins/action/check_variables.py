@@ -123,8 +123,13 @@ class ActionModule(ActionBase):
             cluster=chosen.source,
             overlay=overlay,
             components=components,
+            namespace=str(settings.get("mlflow_namespace") or _namespace(overlay)),
         )
         return result
+
+
+def _namespace(overlay: str) -> str:
+    return overlays.namespace_of(pathlib.Path(overlay)) if overlay else ""
 
 
 def _one_line(error: Exception) -> str:

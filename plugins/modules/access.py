@@ -93,6 +93,7 @@ missing:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlops.mlflow.plugins.module_utils._access import Permission, missing
 from ansible_collections.mlops.mlflow.plugins.module_utils._client import AUTH_ARG_SPEC
 from ansible_collections.mlops.mlflow.plugins.module_utils._cluster import (
     Cluster,
@@ -102,7 +103,6 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._cluster import (
 
 # Seconds for the first answer, so that a wrong address is known at once.
 _FIRST_ANSWER = 5.0
-_REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 _APPLY = ("get", "create", "patch")
 _KEPT = ("Namespace", "PersistentVolumeClaim", "Secret")
 # What the waits look at and do: follow rollouts, read logs, ask MLflow and the schema helper.
@@ -124,18 +124,6 @@ _POD_WORK = (
 )
 # The release lock.
 _LEASES = ("get", "create", "update", "delete")
-
-
-class Permission(t.NamedTuple):
-    """One verb on one resource; the resource may have a subresource after a slash."""
-
-    verb: str
-    group: str
-    resource: str
-    namespace: str
-
-    def __str__(self) -> str:
-        return f"{self.verb} {self.resource}{'.' + self.group if self.group else ''}"
 
 
 def needed(
@@ -160,31 +148,6 @@ def needed(
     for verb, plural in _POD_WORK:
         found[Permission(verb, "", plural, namespace)] = None
     return list(found)
-
-
-def _allowed(cluster: Cluster, permission: Permission) -> bool:
-    resource, _slash, subresource = permission.resource.partition("/")
-    attributes = {"verb": permission.verb, "group": permission.group, "resource": resource}
-    if subresource:
-        attributes["subresource"] = subresource
-    if permission.namespace:
-        attributes["namespace"] = permission.namespace
-    review = {
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SelfSubjectAccessReview",
-        "spec": {"resourceAttributes": attributes},
-    }
-    answer = cluster.request("POST", _REVIEWS, review)
-    if answer.status not in (200, 201):
-        raise ClusterError(f"the cluster does not answer an access review: {answer.message}")
-    return bool((answer.body.get("status") or {}).get("allowed"))
-
-
-def missing(cluster: Cluster, permissions: list[Permission]) -> list[str]:
-    """Return the permissions that the cluster denies."""
-    if _allowed(cluster, Permission("*", "*", "*", "")):
-        return []
-    return [str(item) for item in permissions if not _allowed(cluster, item)]
 
 
 def check(cluster: Cluster, params: dict[str, t.Any]) -> dict[str, t.Any]:

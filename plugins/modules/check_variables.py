@@ -78,4 +78,11 @@ components:
   returned: success
   type: list
   elements: str
+namespace:
+  description:
+    - The namespace of the release as the inventory names it, or else the overlay. Empty if neither
+      does; what M(mlops.mlflow.render) builds decides in the end.
+  returned: success
+  type: str
+  sample: mlflow-production
 """

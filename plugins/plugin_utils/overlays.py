@@ -19,6 +19,9 @@ KUSTOMIZE = ROOT / "kustomize"
 ROLES = ROOT / "roles"
 _FILE_NAMES = ("kustomization.yml", "kustomization.yaml", "Kustomization")
 
+# Overlays on overlays, more than anybody has.
+_DEEPEST = 10
+
 # Added by the collection itself, at the time it knows is right.
 BUILT_IN_COMPONENTS = ("migration", "smoke-test")
 
@@ -46,6 +49,23 @@ def kustomization_file(folder: pathlib.Path) -> pathlib.Path | None:
         if (folder / name).is_file():
             return folder / name
     return None
+
+
+def namespace_of(folder: pathlib.Path, depth: int = 0) -> str:
+    """Return the namespace that an overlay names, itself or in what it is built on, or nothing."""
+    # One that is built on itself is for kustomize to refuse.
+    file = kustomization_file(folder) if depth < _DEEPEST else None
+    try:
+        document = yaml.safe_load(file.read_text(encoding="utf-8")) if file else None
+    except (OSError, yaml.YAMLError):
+        return ""
+    if not isinstance(document, dict):
+        return ""
+    if document.get("namespace"):
+        return str(document["namespace"])
+    below = [folder / str(entry) for entry in document.get("resources") or []]
+    names = (namespace_of(path, depth + 1) for path in below if path.is_dir())
+    return next(filter(None, names), "")
 
 
 def shipped(kind: str) -> list[str]:

@@ -42,6 +42,7 @@ PLAYBOOKS: dict[str, list[Run] | None] = {
     "restore.yml": [Run({"mlflow_backup": "latest"})],
     "diagnose.yml": [Run({})],
     "rotate.yml": [Run({}), Run({"rotate_secrets": ["database-password"]})],
+    "teardown.yml": [Run({"teardown_confirm": NAMESPACE})],
     # A port where nobody listens: it must not write to an inventory of the repository.
     "pin.yml": [Run({"mlflow_image": "127.0.0.1:9/mlflow:3.17.2"}, succeeds=False)],
     "kind.yml": None,  # makes a cluster, before there is a release
