@@ -132,7 +132,7 @@ def _not_ours(foreign: list[Object]) -> t.Iterator[str]:
     for item in foreign:
         if item["kind"] in _WORKLOADS:
             how = (
-                "kubectl applied it; kubectl delete -k OVERLAY, or site.yml first, which takes it over"
+                "kubectl applied it; remove it with kubectl delete -k, or let site.yml take it over"
                 if is_kubectls(item)
                 else "this collection did not apply it"
             )

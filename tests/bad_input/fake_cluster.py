@@ -15,9 +15,14 @@ import subprocess
 import threading
 import typing as t
 
+from ansible_collections.mlops.mlflow.plugins.module_utils._cluster import KINDS
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 TOKEN = "token-of-the-test"
+COLLECTIONS = {plural for plural, namespaced in KINDS.values() if namespaced} | {
+    "controllerrevisions"
+}
 
 
 @dataclasses.dataclass
@@ -48,6 +53,9 @@ class FakeCluster:
             return 201, json.dumps({"status": {"allowed": self._allows(body["spec"])}})
         if path.startswith("/api/v1/namespaces/") and path.count("/") == 4 and self.namespace:
             return 200, json.dumps(self.namespace)
+        if method == "GET" and path.rpartition("/")[2] in COLLECTIONS:
+            # Also of a namespace that is not there.
+            return 200, json.dumps({"metadata": {"resourceVersion": "1"}, "items": []})
         return 404, json.dumps({"kind": "Status", "code": 404, "message": "not found"})
 
     def _allows(self, spec: dict[str, t.Any]) -> bool:

@@ -11,7 +11,7 @@ import typing as t
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.mlops.mlflow.plugins.module_utils import _diagnosis, _mlflow
+from ansible_collections.mlops.mlflow.plugins.module_utils import _diagnosis, _inspection, _mlflow
 from ansible_collections.mlops.mlflow.plugins.module_utils._engine import CheckResult
 from ansible_collections.mlops.mlflow.plugins.module_utils._kinds import (
     CLAIM,
@@ -289,7 +289,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, *problems: Problem, version: str 
         facts = {"server": {"version": version}, "schema": None}
         return CheckResult(not problems, "told", problems, facts)
 
-    monkeypatch.setattr(diagnose.MlflowCheck, "__call__", check)
+    monkeypatch.setattr(_inspection.MlflowCheck, "__call__", check)
 
 
 def problem(reason: str, message: str) -> Problem:
@@ -368,7 +368,7 @@ def test_a_first_start_is_no_failure(
     def run_helper(_self: object, _pod: Object, _container: str) -> t.Any:
         return {"tracking": entry}, ("", "")
 
-    monkeypatch.setattr(diagnose.MlflowCheck, "_run_helper", run_helper)
+    monkeypatch.setattr(_inspection.MlflowCheck, "_run_helper", run_helper)
     monkeypatch.setattr(_mlflow, "waiting_for_schema", lambda _pod: "schema-wait")
     assert one(run(ask=True), "experiments")["status"] == status
 

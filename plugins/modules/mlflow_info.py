@@ -1,0 +1,327 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, mlops.mlflow contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: mlflow_info
+short_description: Say how a release of MLflow is
+version_added: 0.1.0
+description:
+  - Versions, schema, pods, the age of Secrets, the release lock, and when the release was last seen
+    to be good, with the health that M(mlops.mlflow.diagnose) reckons.
+  - It never fails on a release that is broken or not there, which is what it is asked about; only
+    when the cluster does not answer. What it may not see, it says.
+  - Writes nothing, and reads no Secret's values.
+author:
+  - mlops.mlflow contributors (@mlops-mlflow)
+options:
+  namespace:
+    description: The namespace of the release.
+    type: str
+    required: true
+  part_of:
+    description: Value of the label C(app.kubernetes.io/part-of) on objects of the release.
+    type: str
+    default: mlflow
+  ask:
+    description:
+      - Whether to ask the server for its version and an answer from its database, the schema helper
+        in its pod for the schema, and the database's pod for its version.
+    type: bool
+    default: true
+  tolerances:
+    description: For how many seconds a problem may last, as in M(mlops.mlflow.diagnose).
+    type: dict
+    default: {}
+requirements:
+  - kubernetes >= 24.2.0
+attributes:
+  check_mode:
+    description: Reads only, so it does the same in check mode.
+    support: full
+  diff_mode:
+    description: Has nothing to compare.
+    support: none
+  platform:
+    description: Needs Python and a network; nothing of the operating system.
+    platforms: posix
+    support: full
+extends_documentation_fragment:
+  - kubernetes.core.k8s_auth_options
+  - ansible.builtin.action_common_attributes
+seealso:
+  - module: mlops.mlflow.diagnose
+  - module: mlops.mlflow.backup_info
+  - module: mlops.mlflow.compare
+"""
+
+EXAMPLES = r"""
+- name: How is it?
+  mlops.mlflow.mlflow_info:
+    namespace: mlflow-production
+  register: mlflow
+
+- name: Wait with the upgrade while somebody else works on the release
+  ansible.builtin.assert:
+    that: mlflow.lock is none or mlflow.lock.over
+"""
+
+RETURN = r"""
+status:
+  description: V(ready), V(progressing), V(failed), or V(empty) if there is no MLflow server.
+  returned: success
+  type: str
+msg:
+  description: The health in one line.
+  returned: always
+  type: str
+namespace_exists:
+  description: Whether the namespace is there, as far as the account may see.
+  returned: success
+  type: bool
+mlflow:
+  description:
+    - The server; null if there is none. C(version) is what it answers, or null; C(image_version)
+      what its image's tag says.
+  returned: success
+  type: dict
+  sample:
+    version: 3.17.2
+    image: ghcr.io/mlflow/mlflow:v3.17.2-full
+    image_version: 3.17.2
+    replicas: {wanted: 2, updated: 2, ready: 2}
+postgres:
+  description: The bundled database, likewise; null where the database is not part of the release.
+  returned: success
+  type: dict
+  sample:
+    version: "17.6"
+    image: docker.io/library/postgres:17
+    image_version: "17"
+    replicas: {wanted: 1, updated: 1, ready: 1}
+schema:
+  description:
+    - C(state), C(current) and C(head) of each database, C(tracking), and C(auth) with basic
+      authentication, as the schema helper says now or said last. Empty if it is not known.
+  returned: success
+  type: dict
+  sample: {tracking: {state: at_head, current: dc11669786a5, head: dc11669786a5}}
+pods:
+  description: The release's pods, those aside that have done their work.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - name: mlflow-6d5c7f8b9-x2x7k
+      component: server
+      status: Running
+      ready: 1
+      containers: 1
+      restarts: 0
+      age_seconds: 86400
+secrets:
+  description:
+    - The Secrets that bear the release's label or that its pods read, and when each was written
+      last, which is when its values changed last.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - name: mlflow-credentials
+      exists: true
+      created: "2026-11-01T08:00:00Z"
+      written: "2026-11-20T08:00:00Z"
+      age_seconds: 432000
+lock:
+  description: Who holds the release lock; null if nobody does. C(over) if that run is dead.
+  returned: success
+  type: dict
+  sample:
+    holder: ann@controller (AWX job 12) 5f0c9d1e
+    since: "2026-11-24T19:05:01Z"
+    renewed: "2026-11-24T19:06:41Z"
+    over: false
+last_release:
+  description:
+    - When a release here was last seen to be good, and by what, V(smoke test), or V(rollout) where
+      there is none; null if never.
+  returned: success
+  type: dict
+  sample: {time: "2026-11-24T19:07:12Z", proof: smoke test}
+objects:
+  description: The health of each object, as M(mlops.mlflow.diagnose) returns it.
+  returned: success
+  type: list
+  elements: dict
+notes:
+  description: What could not be seen, and why.
+  returned: success
+  type: list
+  elements: str
+report:
+  description: All of it as lines for people.
+  returned: success
+  type: list
+  elements: str
+"""
+
+import datetime
+import time
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlops.mlflow.plugins.module_utils import _status
+from ansible_collections.mlops.mlflow.plugins.module_utils._client import (
+    AUTH_ARG_SPEC,
+    ApiError,
+)
+from ansible_collections.mlops.mlflow.plugins.module_utils._cluster import (
+    Cluster,
+    ClusterError,
+    collection_path,
+)
+from ansible_collections.mlops.mlflow.plugins.module_utils._engine import api_message
+from ansible_collections.mlops.mlflow.plugins.module_utils._inspection import Diagnosis
+from ansible_collections.mlops.mlflow.plugins.module_utils._kinds import (
+    DEPLOYMENT,
+    JOB,
+    POD,
+    STATEFUL_SET,
+)
+from ansible_collections.mlops.mlflow.plugins.module_utils._lease import (
+    NAME,
+    Lease,
+    LeaseError,
+    is_over,
+)
+from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow import schema_from_messages
+from ansible_collections.mlops.mlflow.plugins.module_utils._state import condition
+
+_VERSION_TIMEOUT = 15.0
+Object = dict[str, t.Any]
+
+
+class Look:
+    """One look at a release."""
+
+    def __init__(self, cluster: Cluster, params: dict[str, t.Any]) -> None:
+        self._cluster = cluster
+        self._params = params
+        self._namespace: str = params["namespace"]
+        self._part_of: str = params["part_of"]
+        more = {"settle": 5.0, "log_lines": 50}
+        self._diagnosis = Diagnosis(cluster, {**params, **more})
+
+    def run(self) -> Object:
+        """Look, and return the module's result; raise ApiError if nothing can be seen."""
+        health = self._diagnosis.run()
+        state, wall = self._diagnosis.state, self._diagnosis.wall
+        deployment = _status.named(state.all(DEPLOYMENT, self._namespace), _status.SERVER)
+        stateful = _status.named(state.all(STATEFUL_SET, self._namespace), _status.DATABASE)
+        pods = _status.labelled(state.all(POD, self._namespace), self._part_of)
+        told = health["servers"].get(f"Deployment/{_status.SERVER}", {})
+        result = {
+            "status": health["status"],
+            "msg": health["msg"],
+            "namespace_exists": self._exists(),
+            "mlflow": _status.server(deployment, told),
+            "postgres": _status.database(stateful, self._postgres_version(pods)),
+            "schema": _status.schema(health["servers"], schema_from_messages(pods)),
+            "pods": [
+                _status.pod(item, wall)
+                for item in sorted(pods, key=lambda one: str(one["metadata"]["name"]))
+                if not _status.is_over(item)
+            ],
+            "secrets": self._secrets([one for one in (deployment, stateful) if one], wall),
+            "lock": self._lock(),
+            "last_release": _status.last_release(
+                _status.labelled(state.all(JOB, self._namespace), self._part_of), deployment
+            ),
+            "objects": health["objects"],
+            "notes": self._diagnosis.notes,
+        }
+        return {**result, "report": _status.lines(result, wall)}
+
+    def _note(self, text: str) -> None:
+        self._diagnosis.notes.append(text)
+
+    def _exists(self) -> bool:
+        answer = self._cluster.request("GET", f"/api/v1/namespaces/{self._namespace}")
+        return answer.status != 404
+
+    def _secrets(self, workloads: list[Object], wall: float) -> list[Object]:
+        answer = self._cluster.metadata_of(collection_path("v1", "secrets", self._namespace))
+        if answer.status != 200:
+            self._note(f"Secrets (the account may not list them: {answer.message})")
+            return []
+        needed = _status.referenced(workloads)
+        return _status.secrets(answer.body.get("items") or [], needed, self._part_of, wall)
+
+    def _lock(self) -> Object | None:
+        try:
+            held = Lease(self._cluster, self._namespace, NAME, "", 0).look()
+        except LeaseError as error:
+            self._note(f"the release lock ({error})")
+            return None
+        if held is None or not held.holder:
+            return None
+        return {
+            "holder": held.holder,
+            "since": _words(held.since),
+            "renewed": _words(held.renewed),
+            "over": is_over(held, self._cluster.server_wall(time.monotonic()), 0.0),
+        }
+
+    def _postgres_version(self, pods: list[Object]) -> str:
+        """Return the version of the bundled database's programs, which are the server's."""
+        running = [
+            item
+            for item in pods
+            if (item["metadata"].get("labels") or {}).get(_status.COMPONENT) == "database"
+            and condition(item, "Ready", "True")
+        ]
+        if not running or not self._params["ask"]:
+            return ""
+        try:
+            _code, output, _errors = self._cluster.execute(
+                self._namespace,
+                running[0]["metadata"]["name"],
+                _status.DATABASE,
+                ["psql", "--version"],
+                _VERSION_TIMEOUT,
+            )
+        except ApiError as error:
+            self._note(f"Postgres' version ({error})")
+            return ""
+        return next((word for word in output.split() if word[:1].isdigit()), "")
+
+
+def _words(seconds: float) -> str:
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if seconds else "an unknown time"
+
+
+def main() -> None:
+    """Run the module."""
+    spec = dict(AUTH_ARG_SPEC)
+    spec.update(
+        namespace={"type": "str", "required": True},
+        part_of={"type": "str", "default": "mlflow"},
+        ask={"type": "bool", "default": True},
+        tolerances={"type": "dict", "default": {}},
+    )
+    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
+    try:
+        module.exit_json(changed=False, **Look(Cluster(module), module.params).run())
+    except ApiError as error:
+        module.fail_json(msg=api_message(error))
+    except ClusterError as error:
+        module.fail_json(msg=f"{error}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,239 @@
+# Copyright: (c) 2026, mlops.mlflow contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module mlflow_info: what it says of a release, and that it fails on none."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+import pytest
+import yaml
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.mlops.mlflow.plugins.modules import mlflow_info
+from ansible_collections.mlops.mlflow.tests.unit.plugins.fake_api import FakeApi
+from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.controllers import (
+    CRASHED,
+    EARLY,
+    NAMESPACE,
+    brought_up,
+)
+
+Object = dict[str, t.Any]
+SPACE = f"/api/v1/namespaces/{NAMESPACE}"
+SECRETS = f"{SPACE}/secrets"
+LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/mlflow-release"
+PATHS = {
+    "Deployment": f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments",
+    "ReplicaSet": f"/apis/apps/v1/namespaces/{NAMESPACE}/replicasets",
+    "StatefulSet": f"/apis/apps/v1/namespaces/{NAMESPACE}/statefulsets",
+    "Job": f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs",
+    "Pod": f"{SPACE}/pods",
+    "PersistentVolumeClaim": f"{SPACE}/persistentvolumeclaims",
+}
+LABELS = {"app.kubernetes.io/part-of": "mlflow"}
+
+
+def workload(kind: str, name: str, image: str, component: str, **container: t.Any) -> Object:
+    labels = {**LABELS, "app.kubernetes.io/component": component}
+    spec: Object = {"containers": [{"name": name, "image": image, **container}]}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": kind,
+        "metadata": {"name": name, "labels": labels},
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {"metadata": {"labels": {"app": name, **labels}}, "spec": spec},
+        },
+    }
+
+
+def release(broken: dict[str, Object] | None = None) -> list[Object]:
+    reads = {"valueFrom": {"secretKeyRef": {"name": "mlflow-s3-credentials", "key": "a"}}}
+    server = workload(
+        "Deployment",
+        "mlflow",
+        "localhost/mlflow:3.17.2",
+        "server",
+        command=["mlflow", "server"],
+        env=[{"name": "A", **reads}],
+    )
+    server["spec"]["template"]["spec"]["volumes"] = [
+        {"name": "p", "secret": {"secretName": "mlflow-credentials"}}
+    ]
+    database = workload("StatefulSet", "postgres", "localhost/postgres:17", "database")
+    objects = brought_up([server, database], broken)
+    for item in objects:
+        if item["kind"] == "Pod":
+            component = "database" if "postgres" in item["metadata"]["name"] else "server"
+            item["metadata"]["labels"] |= {**LABELS, "app.kubernetes.io/component": component}
+    return objects
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[FakeApi]:
+    """An empty API server, and no other way to one."""
+    monkeypatch.delenv("K8S_AUTH_KUBECONFIG", raising=False)
+    server = FakeApi()
+    monkeypatch.setenv("K8S_AUTH_HOST", server.url)
+    monkeypatch.setenv("K8S_AUTH_API_KEY", "token")
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> t.Callable[..., Object]:
+    """Runs the module as Ansible does, and returns its result."""
+
+    def call(**arguments: t.Any) -> Object:
+        arguments = {"namespace": NAMESPACE, "ask": False, **arguments}
+        with patch_module_args(arguments), pytest.raises(SystemExit):
+            mlflow_info.main()
+        result = t.cast(Object, json.loads(capsys.readouterr().out))
+        assert "failed" not in result, result
+        assert set(result) >= set(yaml.safe_load(mlflow_info.RETURN))
+        assert result["changed"] is False
+        return result
+
+    return call
+
+
+def deploy(server: FakeApi, broken: dict[str, Object] | None = None) -> None:
+    for item in release(broken):
+        server.put(PATHS[item["kind"]], item)
+
+
+def lines(result: Object, subject: str) -> list[str]:
+    return [line for line in result["report"][1:] if line.startswith(subject)]
+
+
+def test_a_healthy_release(server: FakeApi, run: t.Callable[..., Object]) -> None:
+    deploy(server)
+    result = run()
+    assert (result["status"], result["namespace_exists"]) == ("ready", True)
+    assert result["mlflow"]["image"] == "localhost/mlflow:3.17.2"
+    assert result["mlflow"]["image_version"] == "3.17.2"
+    assert result["mlflow"]["replicas"] == {"wanted": 1, "updated": 1, "ready": 1}
+    assert result["postgres"]["image_version"] == "17"
+    assert [pod["name"] for pod in result["pods"]] == ["mlflow-0", "postgres-0"]
+    assert result["pods"][0]["component"] == "server"
+    assert lines(result, "MLflow")[0].endswith("1 of 1 ready, localhost/mlflow:3.17.2")
+    assert lines(result, "lock")[0].split() == ["lock", "free"]
+
+
+def test_a_broken_release(server: FakeApi, run: t.Callable[..., Object]) -> None:
+    deploy(server, {"Deployment/mlflow": CRASHED, "StatefulSet/postgres": CRASHED})
+    result = run()
+    assert result["status"] == "failed"
+    assert result["mlflow"]["replicas"]["ready"] == 0
+    assert [pod["status"] for pod in result["pods"]] == ["CrashLoopBackOff"] * 2
+    assert [pod["restarts"] for pod in result["pods"]] == [5, 5]
+    assert result["schema"] == {}
+    assert "not known" in lines(result, "schema")[0]
+
+
+def test_no_namespace(server: FakeApi, run: t.Callable[..., Object]) -> None:
+    server.always["list", SPACE] = (404, None)
+    result = run()
+    assert (result["status"], result["namespace_exists"]) == ("empty", False)
+    assert result["mlflow"] is None
+    assert result["postgres"] is None
+    assert result["pods"] == []
+    assert "There is no namespace" in result["report"][0]
+
+
+def test_the_schema_that_a_pod_has_left(server: FakeApi, run: t.Callable[..., Object]) -> None:
+    verdict = {"tracking": {"state": "behind", "current": "a1", "head": "b2", "detail": "x"}}
+    ended = {"message": json.dumps(verdict), "finishedAt": EARLY, "exitCode": 3}
+    objects = release({"Deployment/mlflow": CRASHED})
+    for item in objects:
+        if item["metadata"]["name"] == "mlflow-0":
+            waits = {"name": "schema-wait", "state": {"terminated": ended}}
+            item["status"]["initContainerStatuses"] = [waits]
+        server.put(PATHS[item["kind"]], item)
+    result = run()
+    assert result["schema"] == {"tracking": {"state": "behind", "current": "a1", "head": "b2"}}
+    assert lines(result, "schema tracking")[0].endswith("behind, revision a1, the image's is b2")
+
+
+def test_secrets_tell_their_age_and_nothing_else(
+    server: FakeApi, run: t.Callable[..., Object]
+) -> None:
+    deploy(server)
+    metadata: Object = {"name": "mlflow-credentials", "labels": LABELS, "creationTimestamp": EARLY}
+    metadata["managedFields"] = [{"time": "2026-01-03T00:00:00Z"}, {"time": EARLY}]
+    server.put(SECRETS, {"metadata": metadata})
+    server.put(SECRETS, {"metadata": {"name": "theirs", "creationTimestamp": EARLY}})
+    result = run()
+    ours, needed = result["secrets"]
+    assert (ours["name"], ours["created"], ours["written"]) == (
+        "mlflow-credentials",
+        EARLY,
+        "2026-01-03T00:00:00Z",
+    )
+    # A pod reads it, and it is not there.
+    assert (needed["name"], needed["exists"]) == ("mlflow-s3-credentials", False)
+    asked = [headers["Accept"] for path, _query, headers in server.requests if path == SECRETS]
+    assert asked == ["application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"]
+
+
+def test_who_may_not_see_everything_is_told_so(
+    server: FakeApi, run: t.Callable[..., Object]
+) -> None:
+    deploy(server)
+    server.always["list", SECRETS] = (403, None)
+    server.always["list", LEASE] = (403, None)
+    server.always["list", PATHS["PersistentVolumeClaim"]] = (403, None)
+    result = run()
+    assert result["status"] == "ready"
+    assert (result["secrets"], result["lock"]) == ([], None)
+    told = " ".join(result["notes"])
+    for word in ("Secrets", "release lock", "persistentvolumeclaims"):
+        assert word in told
+
+
+@pytest.mark.parametrize(("renewed", "over"), [("2999-01-01T00:00:00Z", False), (EARLY, True)])
+def test_who_holds_the_lock(
+    renewed: str, over: bool, server: FakeApi, run: t.Callable[..., Object]
+) -> None:
+    deploy(server)
+    spec = {"holderIdentity": "ann@host", "leaseDurationSeconds": 120}
+    spec |= {"acquireTime": EARLY, "renewTime": renewed}
+    server.always["list", LEASE] = (200, {"metadata": {"resourceVersion": "1"}, "spec": spec})
+    result = run()
+    assert result["lock"] == {
+        "holder": "ann@host",
+        "since": EARLY,
+        "renewed": renewed,
+        "over": over,
+    }
+    assert ("the next run takes it" in lines(result, "lock")[0]) is over
+
+
+def smoke_test(name: str, at: str, condition: str = "Complete") -> Object:
+    labels = {**LABELS, "app.kubernetes.io/component": "smoke-test"}
+    ended = {"type": condition, "status": "True", "lastTransitionTime": at}
+    return {
+        "kind": "Job",
+        "metadata": {"name": name, "namespace": NAMESPACE, "labels": labels, "uid": name},
+        "spec": {"template": {"spec": {"containers": []}}},
+        "status": {"conditions": [ended]},
+    }
+
+
+def test_when_it_was_last_good(server: FakeApi, run: t.Callable[..., Object]) -> None:
+    deploy(server)
+    assert run()["last_release"] is None
+    rolled = {"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"}
+    deployment = next(item for item in release() if item["kind"] == "Deployment")
+    deployment["status"]["conditions"] = [{**rolled, "lastUpdateTime": EARLY}]
+    server.put(PATHS["Deployment"], deployment)
+    assert run()["last_release"] == {"time": EARLY, "proof": "rollout"}
+    server.put(PATHS["Job"], smoke_test("one", "2026-01-02T00:00:00Z"))
+    server.put(PATHS["Job"], smoke_test("two", "2026-01-04T00:00:00Z"))
+    # One that failed says nothing good of the release it was for.
+    server.put(PATHS["Job"], smoke_test("three", "2026-01-05T00:00:00Z", "Failed"))
+    good = {"time": "2026-01-04T00:00:00Z", "proof": "smoke test"}
+    assert run()["last_release"] == good
