@@ -113,6 +113,11 @@ existing:
   returned: success
   type: list
   elements: str
+restarts:
+  description: Workloads whose pods applying would replace, as C(KIND/NAME).
+  returned: success
+  type: list
+  elements: str
 offline:
   description: Objects that M(mlops.mlflow.offline) took out of service, as C(KIND/NAME).
   returned: success
@@ -175,6 +180,11 @@ def _definition(item: Object) -> Object:
     return {"apiVersion": item["apiVersion"], "kind": item["kind"], "metadata": metadata}
 
 
+def _template(item: Object) -> t.Any:
+    """Return what a workload makes its pods from; a Job's never changes."""
+    return None if item.get("kind") == "Job" else (item.get("spec") or {}).get("template")
+
+
 class Comparison:
     """What differs between a release and the cluster."""
 
@@ -189,6 +199,7 @@ class Comparison:
         self.take_over: list[str] = []
         self.failed_jobs: list[Object] = []
         self.existing: list[str] = []
+        self.restarts: list[str] = []
         self.offline: list[str] = []
         self.problems: list[str] = []
         answer = cluster.request("GET", f"/api/v1/namespaces/{namespace}")
@@ -246,6 +257,8 @@ class Comparison:
         if left and then is not None:
             # Given up before it is applied, they stay.
             then["spec"]["replicas"] = there["spec"]["replicas"]
+        if then is not None and _template(there) != _template(then):
+            self.restarts.append(_name(item))
         if adopted or then is None or not is_ours(there, self._manager) or not same(there, then):
             self.changes[stage].append(f"update {_name(item)}")
             self._note(there, then or item)
@@ -307,6 +320,7 @@ def compare(cluster: Cluster, params: dict[str, t.Any], show: bool = False) -> d
         "failed_jobs": comparison.failed_jobs,
         "prune": comparison.left_over(params["part_of"], rendered),
         "existing": comparison.existing,
+        "restarts": comparison.restarts,
         "offline": comparison.offline,
     }
 

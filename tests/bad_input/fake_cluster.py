@@ -150,10 +150,16 @@ class Site:
         path.write_text(text, encoding="utf-8")
         return str(path)
 
-    def run(self, inventory: str, variables: dict[str, t.Any], *options: str) -> Outcome:
-        """Run site.yml with the variables on top of an inventory."""
+    def run(
+        self,
+        inventory: str,
+        variables: dict[str, t.Any],
+        *options: str,
+        playbook: str = "site.yml",
+    ) -> Outcome:
+        """Run site.yml, or another playbook, with the variables on top of an inventory."""
         given = self.write("variables.json", json.dumps(variables))
-        command = ["ansible-playbook", "site.yml", "-e", f"@{given}", *options]
+        command = ["ansible-playbook", playbook, "-e", f"@{given}", *options]
         if inventory:
             command += ["-i", f"inventories/{inventory}"]
         done = subprocess.run(

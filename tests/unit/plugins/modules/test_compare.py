@@ -173,3 +173,18 @@ def test_only_our_own_leftovers_are_pruned(cluster: MemoryCluster) -> None:
     cluster.put("/apis/batch/v1/namespaces/here/jobs/migrate-1", job("migrate-1"), OURS)
     result = run(cluster, config=[config("current")], migration=[job("migrate-2")])
     assert sorted(item["metadata"]["name"] for item in result["prune"]) == ["migrate-1", "old"]
+
+
+def deployment(image: str, **spec: Any) -> Object:
+    template = {"spec": {"containers": [{"name": "mlflow", "image": image}]}}
+    metadata = {"name": "mlflow", "namespace": "here"}
+    head: Object = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata}
+    return {**head, "spec": {"template": template, **spec}}
+
+
+def test_a_restart_is_told_from_a_change(cluster: MemoryCluster) -> None:
+    path = "/apis/apps/v1/namespaces/here/deployments/mlflow"
+    cluster.put(path, deployment("one"), OURS)
+    more = run(cluster, server=[deployment("one", replicas=2)])
+    assert (more["changes"]["server"], more["restarts"]) == (["update Deployment/mlflow"], [])
+    assert run(cluster, server=[deployment("two")])["restarts"] == ["Deployment/mlflow"]
