@@ -9,7 +9,12 @@ import re
 import typing as t
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.mlops.mlflow.plugins.plugin_utils import budget, exposure, kustomization
+from ansible_collections.mlops.mlflow.plugins.plugin_utils import (
+    budget,
+    exposure,
+    kustomization,
+    retention,
+)
 from ansible_collections.mlops.mlflow.plugins.plugin_utils.variables import report
 
 _OPTIONS: dict[str, dict[str, t.Any]] = {
@@ -60,6 +65,9 @@ def problems_of(arguments: dict[str, t.Any]) -> list[str]:
             f"mlflow_overlay: renders objects outside {arguments['namespace']}: "
             f"{', '.join(outside)}; a release is one namespace"
         )
+    kept = retention.problem_of(objects)
+    if kept:
+        problems.append(kept)
     reckoned = _budget(objects, arguments)
     if reckoned is not None and reckoned.problem:
         problems.append(reckoned.problem)

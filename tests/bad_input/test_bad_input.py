@@ -65,6 +65,14 @@ VARIABLES: dict[str, tuple[dict[str, t.Any], list[str]]] = {
         {"mlflow_components": ["backup"], "mlflow_backup_schedule": "every night"},
         ["mlflow_backup_schedule: 'every night' is not a schedule"],
     ),
+    "gc-removes-what-a-backup-needs": (
+        {"mlflow_components": ["backup", "gc"], "mlflow_gc_older_than": "7d"},
+        ["mlflow_gc_older_than: gc removes", "mlflow_backup_keep_days keeps backups longer (14"],
+    ),
+    "gc-removes-what-one-of-many-backups-needs": (
+        {"mlflow_components": ["backup", "gc"], "mlflow_backup_keep": 60},
+        ["mlflow_gc_older_than: gc removes", "mlflow_backup_keep keeps backups longer (60 backups"],
+    ),
     "backup-keep-none": ({"mlflow_backup_keep": 0}, ["mlflow_backup_keep: must be between 1 and"]),
     "backup-is-a-path": (
         {"mlflow_backup": "../20261124T190501Z"},
