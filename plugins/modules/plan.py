@@ -110,7 +110,7 @@ remove:
   type: list
   elements: str
 take_over:
-  description: Objects that would be taken over from kubectl.
+  description: Objects of which fields would be taken over from kubectl, or left to an autoscaler.
   returned: success
   type: list
   elements: str

@@ -174,7 +174,7 @@ def report(found: Object) -> list[str]:
     for key in ("add", "change", "again", "remove"):
         table += [(key, name) for name in found[key]]
     for name in found["take_over"]:
-        table.append(("change", f"{name} is taken over from kubectl"))
+        table.append(("change", f"{name}: who owns which of its fields"))
     for name in found["back_in_service"]:
         table.append(("change", f"{name} goes back into service, out of which a run left it"))
     if found["restart"]:
