@@ -147,9 +147,10 @@ def problems_of(survey: dict[str, Any], settings: dict[str, Any]) -> list[str]:
     missing = [lock for lock in locks if building and not lock.exists()]
     if missing and not list(missing[0].parent.glob("requirements-*.txt")):
         found.append(
-            "no container registry answers, and an installed collection cannot build MLflow's image,"
-            " since it comes without the lock of its Python packages: run make up in a checkout of"
-            " the repository, or set KIND_CLUSTER_SOURCE=pull on a machine that reaches a registry"
+            "no container registry answers, and an installed collection cannot build MLflow's"
+            " image, since it comes without the lock of its Python packages: run make up in a"
+            " checkout of the repository, or set KIND_CLUSTER_SOURCE=pull on a machine that reaches"
+            " a registry"
         )
     else:
         found += [
