@@ -13,7 +13,11 @@ _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
 class Permission(t.NamedTuple):
-    """One verb on one resource; the resource may have a subresource after a slash."""
+    """One verb on one resource; the resource may have a subresource after a slash.
+
+    Without a namespace it is asked for in the whole cluster. A single namespace, though it is an
+    object of the cluster, is one that a Role in it can grant.
+    """
 
     verb: str
     group: str
@@ -31,6 +35,8 @@ def _allowed(cluster: Cluster, permission: Permission) -> bool:
         attributes["subresource"] = subresource
     if permission.namespace:
         attributes["namespace"] = permission.namespace
+        if resource == "namespaces":
+            attributes["name"] = permission.namespace
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectAccessReview",

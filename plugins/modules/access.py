@@ -129,7 +129,10 @@ _LEASES = ("get", "create", "update", "delete")
 def needed(
     cluster: Cluster, kinds: list[dict[str, str]], namespace: str, prune: bool
 ) -> list[Permission]:
-    """Return every permission that deploying objects of these kinds takes, each once."""
+    """Return every permission that deploying objects of these kinds takes, each once.
+
+    In a namespace that is there: see create_namespace for one that is not.
+    """
     found: dict[Permission, None] = {}
     for item in kinds:
         plural, namespaced = cluster.resource(item["api_version"], item["kind"])
@@ -137,9 +140,12 @@ def needed(
         verbs = list(_APPLY)
         if item["kind"] == "Job" or (prune and item["kind"] not in _KEPT and namespaced):
             verbs += ["list", "delete"]
+        own = namespaced or plural == "namespaces"
+        if plural == "namespaces":
+            verbs.remove("create")
         for verb in verbs:
-            found[Permission(verb, group, plural, namespace if namespaced else "")] = None
-    found[Permission("get", "", "namespaces", "")] = None
+            found[Permission(verb, group, plural, namespace if own else "")] = None
+    found[Permission("get", "", "namespaces", namespace)] = None
     for group, plural in _WATCHED:
         for verb in ("list", "watch"):
             found[Permission(verb, group, plural, namespace)] = None
@@ -148,6 +154,19 @@ def needed(
     for verb, plural in _POD_WORK:
         found[Permission(verb, "", plural, namespace)] = None
     return list(found)
+
+
+def create_namespace() -> Permission:
+    """Return the permission to make the release's namespace, which no Role in it can grant."""
+    return Permission("create", "", "namespaces", "")
+
+
+def _refuse(denied: list[str], where: str) -> None:
+    if not denied:
+        return
+    error = ClusterError(f"these permissions are missing {where}: {', '.join(denied)}", 403)
+    error.missing = denied  # type: ignore[attr-defined]
+    raise error
 
 
 def check(cluster: Cluster, params: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -159,12 +178,7 @@ def check(cluster: Cluster, params: dict[str, t.Any]) -> dict[str, t.Any]:
             f"what answers at {cluster.host} is not a Kubernetes API server ({version.message})"
         )
     denied = missing(cluster, needed(cluster, params["kinds"], namespace, params["prune"]))
-    if denied:
-        error = ClusterError(
-            f"these permissions are missing in namespace {namespace}: {', '.join(denied)}", 403
-        )
-        error.missing = denied  # type: ignore[attr-defined]
-        raise error
+    _refuse(denied, f"in namespace {namespace}")
     answer = cluster.request("GET", f"/api/v1/namespaces/{namespace}")
     if answer.status not in (200, 404):
         raise ClusterError(f"the namespace {namespace} cannot be read: {answer.message}")
@@ -174,6 +188,11 @@ def check(cluster: Cluster, params: dict[str, t.Any]) -> dict[str, t.Any]:
         raise ClusterError(
             f"mlflow_namespace: the namespace {namespace} does not exist, and the overlay does "
             "not bring it"
+        )
+    if not exists:
+        _refuse(
+            missing(cluster, [create_namespace()]),
+            f"in the cluster, and the namespace {namespace} does not exist",
         )
     if exists and (answer.body.get("metadata") or {}).get("deletionTimestamp"):
         raise ClusterError(f"mlflow_namespace: the namespace {namespace} is being deleted")
