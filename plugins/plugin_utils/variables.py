@@ -193,11 +193,14 @@ def check_value(name: str, spec: dict[str, t.Any], value: t.Any) -> list[str]:
             hint = " (write it as [one, two])"
         return [f"{name}: must be {_ARTICLE[wanted]}, not {_found(value)}{hint}"]
     problems = []
-    choices = spec.get("choices")
-    if choices and value not in choices:
+    choices = spec.get("choices") or []
+    chosen = value if wanted == "list" else [value]
+    for item in chosen if choices else []:
+        if item in choices:
+            continue
         listed = ", ".join(str(choice) for choice in choices if choice != "")
-        said = "" if spec.get("no_log") else f", not {value!s}"
-        close = suggestion(str(value), [str(choice) for choice in choices if choice])
+        said = "" if spec.get("no_log") else f", not {item!s}"
+        close = suggestion(str(item), [str(choice) for choice in choices if choice])
         problems.append(f"{name}: must be one of {listed}{said}{close}")
     if wanted == "list" and spec.get("elements"):
         for index, item in enumerate(value):
@@ -212,6 +215,9 @@ def check_value(name: str, spec: dict[str, t.Any], value: t.Any) -> list[str]:
                 problems.append(f"{name}.{key}: no such key{suggestion(key, spec['options'])}")
             else:
                 problems += check_value(f"{name}.{key}", spec["options"][key], item)
+        for key, option in spec["options"].items():
+            if option.get("required") and key not in value:
+                problems.append(f"{name}.{key}: is not set")
     return problems
 
 
@@ -226,10 +232,13 @@ def check_types(
             if spec.get("required"):
                 choices = ", ".join(str(choice) for choice in spec.get("choices", []))
                 listed = f" (one of {choices})" if choices else ""
-                problems.append(
-                    f"{name}: is not set{listed}; choose an inventory, such as "
-                    "-i inventories/development"
+                # Only what describes a release is a matter of the inventory.
+                advice = (
+                    "choose an inventory, such as -i inventories/development"
+                    if name.startswith(PREFIX)
+                    else f"set it, with -e {name}=… for instance"
                 )
+                problems.append(f"{name}: is not set{listed}; {advice}")
             continue
         found = check_value(name, spec, values[name])
         problems += found

@@ -47,6 +47,8 @@ PLAYBOOKS: dict[str, list[Run] | None] = {
     "teardown.yml": [Run({"teardown_confirm": NAMESPACE})],
     # A port where nobody listens: it must not write to an inventory of the repository.
     "pin.yml": [Run({"mlflow_image": "127.0.0.1:9/mlflow:3.17.2"}, succeeds=False)],
+    # Talks to AWX, and knows a token for a cluster, which tests/ship/test_awx.py looks for.
+    "awx.yml": None,
     "kind.yml": None,  # makes a cluster, before there is a release
 }
 
