@@ -3,7 +3,7 @@
 SHELL := bash
 ENV = eval "$$(scripts/env)" &&
 
-.PHONY: help setup up down env lint test test-unit bench pin lock
+.PHONY: help setup up down env lint test test-unit bench pin ee lock
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
@@ -34,6 +34,9 @@ bench: setup ## Measure beside kubectl, helm and kubernetes.core, on the cluster
 
 pin: setup ## Write the images' digests into INVENTORY (production)
 	@$(ENV) ansible-playbook -i inventories/$(or $(INVENTORY),production) playbooks/pin.yml
+
+ee: setup ## Build the execution environment for AWX, with podman or Docker
+	@$(ENV) ansible-playbook execution-environment/build.yml
 
 lock: setup ## Lock the Python requirements again
 	@scripts/lock
