@@ -106,7 +106,8 @@ class Api:
             self.configuration = _create_configuration(_create_auth_spec(None, **self._auth))
             # Retries are this engine's business: the library's would hide an outage.
             self.configuration.retries = False
-            if self.configuration.socket_options is None:
+            # Older clients do not have it, nor do they look for it.
+            if getattr(self.configuration, "socket_options", None) is None:
                 self.configuration.socket_options = _keepalive_options()
             self._headers = {"Accept": "application/json"}
             self._client = kubernetes.client.ApiClient(self.configuration)
