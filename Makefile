@@ -3,7 +3,7 @@
 SHELL := bash
 ENV = eval "$$(scripts/env)" &&
 
-.PHONY: help setup up down env lint test test-unit bench pin ee lock
+.PHONY: help setup up down env lint test test-unit bench pin ee docs lock
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
@@ -37,6 +37,9 @@ pin: setup ## Write the images' digests into INVENTORY (production)
 
 ee: setup ## Build the execution environment for AWX, with podman or Docker
 	@$(ENV) ansible-playbook execution-environment/build.yml
+
+docs: setup ## The documentation site, in .state/docs/html
+	@$(ENV) docs/site/build.sh
 
 lock: setup ## Lock the Python requirements again
 	@scripts/lock
