@@ -3,8 +3,9 @@
 # and role from the collection itself. A warning, such as a link to nowhere, is an error.
 # Usage: build.sh, with the environment of `make env`
 set -euo pipefail
-cd "$(dirname "$0")/../.."
-out=$PWD/.state/docs
+# Not through the link that makes a checkout a collection: ansible-doc goes by what a path says.
+cd -P "$(dirname "$0")/../.."
+out=$(pwd -P)/.state/docs
 lock=docs/site/requirements.txt
 tools=${XDG_CACHE_HOME:-$HOME/.cache}/mlops-mlflow/docs
 if ! cmp -s "$lock" "$tools/requirements.txt"; then
@@ -23,10 +24,11 @@ cp kustomize/README.md "$out/source/kustomize/"
 cp CHANGELOG.rst CONTRIBUTING.md "$out/source/"
 chmod -R go-w "$out/source"
 # The pages are of the collection as it is installed: ansible-doc finds no roles through a link.
+export ANSIBLE_COLLECTIONS_PATH=$out/collections
 ansible-galaxy collection build --output-path "$out" >/dev/null
-ansible-galaxy collection install --offline --no-deps --collections-path "$out/collections" \
-  "$out"/mlops-mlflow-*.tar.gz >/dev/null
-ANSIBLE_COLLECTIONS_PATH=$out/collections "$tools/bin/antsibull-docs" collection --use-current --squash-hierarchy --fail-on-error \
+ansible-galaxy collection install --force --offline --no-deps \
+  --collections-path "$ANSIBLE_COLLECTIONS_PATH" "$out"/mlops-mlflow-*.tar.gz >/dev/null
+"$tools/bin/antsibull-docs" collection --use-current --squash-hierarchy --fail-on-error \
   --cleanup everything --dest-dir "$out/source/collection" mlops.mlflow
 "$tools/bin/sphinx-build" --quiet --fail-on-warning --keep-going --nitpicky --builder html \
   --doctree-dir "$out/doctrees" "$out/source" "$out/html"
