@@ -23,7 +23,7 @@ KILOBYTES = 1000
 # What only a checkout uses. Everything else is in the archive: a new folder has to be put here, or
 # is shipped.
 CHECKOUT_ONLY = re.compile(
-    r"\.|(benchmarks|docs/site|execution-environment|molecule|scripts|tests)/|requirements[^/]*$|images/mlflow/requirements-.*\.txt$"
+    r"\.|(benchmarks|docs/site|execution-environment|molecule|scripts|tests)/|requirements[^/]*$|images/\w+/requirements.*\.txt$"
     r"|(Makefile|ansible\.cfg|execution-environment\.yml|galaxy\.yml|pyproject\.toml|site\.yml)$"
 )
 SECRET = re.compile(

@@ -82,7 +82,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     if "MLFLOW_TEST_KEEP" not in os.environ:
         subprocess.run(
             [programs / "kubectl", "delete", "namespace", NAMESPACE, "--timeout=180s"],
-            env={"KUBECONFIG": str(KUBECONFIG)},
+            env={"KUBECONFIG": str(KUBECONFIG), "HOME": str(home)},
             check=True,
         )
 
