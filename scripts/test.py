@@ -269,7 +269,7 @@ STAGES: dict[str, Callable[[], Count]] = {
     "sanity": sanity,
     # Most of them wait for something: together they take half as long.
     "unit": lambda: pytest("--numprocesses=3", "--dist=worksteal", "tests/unit"),
-    "ship": lambda: pytest("tests/ship"),
+    "ship": lambda: pytest("--numprocesses=2", "--dist=loadfile", "tests/ship"),
     "manifests": manifests,
     "bad-input": lambda: pytest("--numprocesses=2", "tests/bad_input"),
     "integration": integration,
