@@ -70,8 +70,8 @@ def kubectl(*arguments: str, stdin: str | None = None) -> str:
 
 def roles() -> list[dict[str, Any]]:
     """Return the Roles that are documented."""
-    documents = yaml.safe_load_all(DEPLOYER.read_text())
-    return [item for item in documents if item["kind"] == "Role"]
+    items = yaml.safe_load(DEPLOYER.read_text())["items"]
+    return [item for item in items if item["kind"] == "Role"]
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ def role(name: str) -> set[Grant]:
     """Return what a Role of the documentation grants."""
     (found,) = (
         item
-        for item in documents(ROOT / "docs/access/deployer.yml")
+        for item in documents(ROOT / "docs/access/deployer.yml")[0]["items"]
         if item["kind"] == "Role" and item["metadata"]["name"] == name
     )
     return {
