@@ -45,6 +45,7 @@ PYTHON = [
     f"{COLLECTION}/plugins",
     "benchmarks",
     "kustomize/base/schema.py",
+    "kustomize/components/backup-s3/s3.py",
     "kustomize/components/gc/gc.py",
     "kustomize/components/monitoring/metrics.py",
     "kustomize/components/smoke-test/smoke_test.py",
@@ -188,8 +189,10 @@ def manifests() -> Count:
 
 
 def integration() -> Count:
-    if not run([str(BIN / "ansible-playbook"), "tests/integration/prepare.yml"]):
-        return Count(failed=1)
+    tools = ["tests/tools/prepare.yml", '--extra-vars={"tools": ["versitygw"]}']
+    for prepare in (["tests/integration/prepare.yml"], tools):
+        if not run([str(BIN / "ansible-playbook"), *prepare]):
+            return Count(failed=1)
     return pytest("--numprocesses=2", "tests/integration")
 
 

@@ -52,6 +52,10 @@ def problems_of(arguments: dict[str, t.Any]) -> list[str]:
         for name, value in found.items()
         if _PLACEHOLDER.search(value)
     ]
+    copies = kustomization.find(objects, "CronJob", kustomization.BACKUP_S3)
+    bucket = budget.environment(objects, kustomization.container(copies, "s3"))
+    if _PLACEHOLDER.search(bucket.get("BACKUP_S3_URL", "")):
+        problems.append("mlflow_backup_s3.url: is not set, and the component backup-s3 needs it")
     problems += _unreachable(objects)
     outside = sorted(
         {

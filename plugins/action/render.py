@@ -52,6 +52,7 @@ _OPTIONS: dict[str, dict[str, t.Any]] = {
     "backup_keep": {"type": "int"},
     "backup_keep_days": {"type": "int"},
     "backup_storage_size": {"type": "str", "default": ""},
+    "backup_s3": {"type": "dict", "default": {}},
     "gc_schedule": {"type": "str", "default": ""},
     "gc_older_than": {"type": "str", "default": ""},
     "size": {"type": "str", "default": ""},

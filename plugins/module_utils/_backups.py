@@ -21,10 +21,13 @@ Object = dict[str, t.Any]
 FORMAT = 1
 CRON_JOB = "mlflow-backup"
 CONTAINER = "backup"
+# The one that copies to and from a bucket, in a CronJob of its own.
+S3_CONTAINER = "s3"
 COMPONENT = "backup"
 # On the Jobs that a run made, as opposed to the CronJob's.
 COMMAND_LABEL = "mlops.mlflow/backup-command"
 COMMANDS = ("backup", "list", "check", "test", "prepare", "swap", "forget", "hold")
+S3_COMMANDS = ("upload", "download")
 # Seconds for which a Job stays after its end: those whose logs tell what backups there are, longer.
 _STAYS = {"backup": 604800, "test": 604800}
 _STAYS_SHORT = 900
@@ -374,6 +377,7 @@ def replaced(report: Report) -> list[str]:
 
 def job(cron_job: Object, name: str, command: str, environment: dict[str, str]) -> Object:
     """Return a Job that runs one command of the script, made from the release's own CronJob."""
+    name_of_it = S3_CONTAINER if command in S3_COMMANDS else CONTAINER
     spec = copy.deepcopy(cron_job["spec"]["jobTemplate"]["spec"])
     labels = dict(cron_job["spec"]["jobTemplate"].get("metadata", {}).get("labels") or {})
     labels[COMMAND_LABEL] = command
@@ -390,7 +394,7 @@ def job(cron_job: Object, name: str, command: str, environment: dict[str, str]) 
             {
                 "action": "FailJob",
                 "onExitCodes": {
-                    "containerName": CONTAINER,
+                    "containerName": name_of_it,
                     "operator": "In",
                     "values": [1, 2, 3],
                 },
@@ -400,7 +404,7 @@ def job(cron_job: Object, name: str, command: str, environment: dict[str, str]) 
     metadata = spec["template"].setdefault("metadata", {})
     metadata["labels"] = {**(metadata.get("labels") or {}), COMMAND_LABEL: command}
     for container in spec["template"]["spec"]["containers"]:
-        if container["name"] == CONTAINER:
+        if container["name"] == name_of_it:
             container["args"] = [command]
             given = [item for item in container.get("env") or [] if item["name"] not in environment]
             more = [{"name": key, "value": value} for key, value in sorted(environment.items())]

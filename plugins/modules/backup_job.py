@@ -24,13 +24,15 @@ options:
     type: str
     required: true
   cron_job:
-    description: The CronJob C(mlflow-backup) as it is rendered.
+    description:
+      - The CronJob C(mlflow-backup) as it is rendered; for V(upload) and V(download) it is
+        C(mlflow-backup-s3).
     type: dict
     required: true
   command:
     description: What the script is to do.
     type: str
-    choices: [backup, list, check, test, prepare, swap, forget, hold]
+    choices: [backup, list, check, test, prepare, swap, forget, hold, upload, download]
     required: true
   environment:
     description: Environment variables for the script. They are part of the Job, so no secrets.
@@ -171,7 +173,11 @@ def main() -> None:
     spec.update(
         namespace={"type": "str", "required": True},
         cron_job={"type": "dict", "required": True},
-        command={"type": "str", "required": True, "choices": list(_backups.COMMANDS)},
+        command={
+            "type": "str",
+            "required": True,
+            "choices": [*_backups.COMMANDS, *_backups.S3_COMMANDS],
+        },
         environment={"type": "dict", "default": {}},
         timeout={"type": "int", "default": 60},
     )

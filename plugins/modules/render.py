@@ -165,6 +165,10 @@ options:
     description: Size of the backups' volume.
     type: str
     default: ""
+  backup_s3:
+    description: The C(url), C(endpoint) and C(region) of the bucket that backups are copied to.
+    type: dict
+    default: {}
   gc_schedule:
     description: When the component C(gc) works, as a CronJob's schedule, if not as it says itself.
     type: str

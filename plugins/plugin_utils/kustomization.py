@@ -45,6 +45,7 @@ SERVER = "mlflow"
 GC = "mlflow-gc"
 DATABASE = "postgres"
 BACKUP = "mlflow-backup"
+BACKUP_S3 = "mlflow-backup-s3"
 
 _CLUSTER_SCOPED = (
     "Namespace", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "PriorityClass",
@@ -95,6 +96,7 @@ class Settings:
     backup_keep: int | None = None
     backup_keep_days: int | None = None
     backup_storage_size: str = ""
+    backup_s3: dict[str, str] = dataclasses.field(default_factory=dict)
     gc_schedule: str = ""
     gc_older_than: str = ""
     size: str = ""
@@ -411,6 +413,19 @@ def _retention(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
         yield {"name": BACKUP, "behavior": "merge", "literals": literals}
 
 
+def _bucket(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
+    """Merge where the bucket is into the ConfigMap of what copies there."""
+    names = {
+        "url": "BACKUP_S3_URL",
+        "endpoint": "AWS_ENDPOINT_URL_S3",
+        "region": "AWS_DEFAULT_REGION",
+    }
+    literals = [f"{names[key]}={value}" for key, value in settings.backup_s3.items() if value]
+    if literals:
+        _required(objects, "CronJob", BACKUP_S3, "mlflow_backup_s3")
+        yield {"name": BACKUP_S3, "behavior": "merge", "literals": literals}
+
+
 def _gc(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
     """Yield the patches of the component gc."""
     if settings.gc_schedule:
@@ -712,7 +727,11 @@ def edits(objects: list[Object], settings: Settings) -> Object:
     ]
     if patches:
         part["patches"] = patches
-    generators = [*_config(objects, settings), *_retention(objects, settings)]
+    generators = [
+        *_config(objects, settings),
+        *_retention(objects, settings),
+        *_bucket(objects, settings),
+    ]
     if generators:
         part["configMapGenerator"] = generators
     return part

@@ -29,6 +29,7 @@ BUILT_IN_COMPONENTS = ("migration", "smoke-test")
 NEEDS = {
     "s3-ca": ("s3-artifacts", "there is no S3 store whose CA it could be"),
     "s3-credentials": ("s3-artifacts", "there is no S3 store to be let in to"),
+    "backup-s3": ("backup", "there are no backups to copy"),
     "network-policy-external": ("network-policy", "nothing is closed that it could open"),
     "service-monitor": ("monitoring", "there are no metrics to scrape"),
     "dashboard": ("monitoring", "there are no metrics to show"),
@@ -41,6 +42,8 @@ EXCLUDES = {
 # What adds pods comes before what has something to say about every pod, and a number of replicas
 # before the autoscaler that takes it over.
 _FIRST = ("backup", "gc", "high-availability")
+# What has nothing to do with the database, and so is not to be changed by what goes with that.
+_LAST = ("backup-s3",)
 
 
 def kustomization_file(folder: pathlib.Path) -> pathlib.Path | None:
@@ -105,8 +108,9 @@ def find(variable: str, kind: str, text: str, base: str) -> tuple[pathlib.Path |
 
 def rank(folder: pathlib.Path) -> int:
     """Return a key that sorts components into the order in which they compose."""
-    is_first = folder.parent == KUSTOMIZE / "components" and folder.name in _FIRST
-    return 0 if is_first else 1
+    if folder.parent != KUSTOMIZE / "components":
+        return 1
+    return 0 if folder.name in _FIRST else 2 if folder.name in _LAST else 1
 
 
 def contradictions(names: t.Collection[str]) -> list[str]:

@@ -421,6 +421,7 @@ def _check_sizes(settings: dict[str, t.Any]) -> t.Iterator[str]:
 _SCHEDULE = re.compile(
     r"@(yearly|annually|monthly|weekly|daily|midnight|hourly)|[\d*/,A-Za-z-]+( [\d*/,A-Za-z?-]+){4}"
 )
+_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w./-]*)?")
 _BACKUP_NAME = re.compile(r"latest|\d{8}T\d{6}Z")
 
 
@@ -440,6 +441,13 @@ def _check_backups(settings: dict[str, t.Any]) -> t.Iterator[str]:
         )
     if backup and settings.get("mlflow_backup_file"):
         yield "mlflow_backup: and mlflow_backup_file are both set; say which one is meant"
+    bucket = settings.get("mlflow_backup_s3") or {}
+    if bucket and not _BUCKET.fullmatch(bucket.get("url") or ""):
+        yield "mlflow_backup_s3.url: must be s3://BUCKET or s3://BUCKET/FOLDER"
+    endpoint = bucket.get("endpoint") or ""
+    if endpoint and not re.fullmatch(r"https?://[^\s/@]+/?", endpoint):
+        # It may hold a password, which is what the pattern refuses: so it is not quoted.
+        yield "mlflow_backup_s3.endpoint: must be https://HOST, with no user or password in it"
     reason = settings.get("mlflow_backup_reason", "")
     if len(reason) > 200 or any(ord(char) < 32 for char in reason):
         yield "mlflow_backup_reason: must be one line of at most 200 characters"

@@ -65,6 +65,31 @@ VARIABLES: dict[str, tuple[dict[str, t.Any], list[str]]] = {
         {"mlflow_components": ["backup"], "mlflow_backup_schedule": "every night"},
         ["mlflow_backup_schedule: 'every night' is not a schedule"],
     ),
+    "bucket-is-not-set": (
+        {"mlflow_components": ["backup", "backup-s3"]},
+        ["mlflow_backup_s3.url: is not set, and the component backup-s3 needs it"],
+    ),
+    "bucket-without-component": (
+        {"mlflow_backup_s3": {"url": "s3://backups"}},
+        ["mlflow_backup_s3: the overlay has no CronJob mlflow-backup-s3"],
+    ),
+    "bucket-is-a-name": (
+        {"mlflow_backup_s3": {"url": "backups"}},
+        ["mlflow_backup_s3.url: must be s3://BUCKET"],
+    ),
+    "bucket-with-a-password": (
+        {
+            "mlflow_backup_s3": {
+                "url": "s3://backups",
+                "endpoint": f"https://me:{SECRET}@s3.example.org",
+            }
+        },
+        ["mlflow_backup_s3.endpoint: must be https://HOST"],
+    ),
+    "bucket-without-backups": (
+        {"mlflow_components": ["backup-s3"], "mlflow_backup_s3": {"url": "s3://backups"}},
+        ["mlflow_components: backup-s3 needs backup"],
+    ),
     "gc-removes-what-a-backup-needs": (
         {"mlflow_components": ["backup", "gc"], "mlflow_gc_older_than": "7d"},
         ["mlflow_gc_older_than: gc removes", "mlflow_backup_keep_days keeps backups longer (14"],

@@ -40,6 +40,7 @@ POLICIES = ("network-policy", "network-policy-external")
 # What adds pods comes first, as when the collection renders.
 COMBINATIONS = {
     "backup": ("smoke-test", "backup"),
+    "backup-s3": ("smoke-test", "backup", "auth", "external-postgres", "backup-s3"),
     "auth": ("smoke-test", "auth"),
     "gc": ("smoke-test", "gc"),
     "s3": ("smoke-test", *S3),

@@ -357,6 +357,35 @@ SELECT coalesce((SELECT format('CREATE DATABASE %I TEMPLATE template0 ENCODING %
 SQL
 }
 
+# Restored, a database takes the room it had, and some for what is written ahead. How much there is, only
+# a server that is ours lets itself be asked, where the role is a superuser; another one's keeper knows.
+check_database_room() {
+  local folder=$1 role=$2 needed free
+  needed=$(sql "$maintenance" --set=role="$role" \
+    --set=manifest="$(one_line "$folder/manifest.json")" <<'SQL'
+SELECT (67108864 + (d ->> 'size')::numeric)::bigint
+  FROM jsonb_array_elements(:'manifest'::jsonb -> 'databases') AS d WHERE d ->> 'role' = :'role';
+SQL
+  )
+  free=$(sql "$maintenance" <<'SQL'
+SELECT (rolsuper OR pg_has_role('pg_execute_server_program', 'USAGE'))
+    AND current_setting('data_directory', true) ~ '^[A-Za-z0-9_./-]+$' AS may
+  FROM pg_roles WHERE rolname = current_user \gset
+\if :may
+SELECT 'df -Pk ' || current_setting('data_directory') || ' | tail -n 1' AS df \gset
+CREATE TEMPORARY TABLE room (line text);
+COPY room FROM PROGRAM :'df';
+SELECT (regexp_split_to_array(line, '\s+'))[4]::bigint * 1024 FROM room;
+\endif
+SQL
+  )
+  if [[ -n $needed && -n $free ]] && ((free < needed)); then
+    fail "the database's volume has $((free / 1048576)) MiB left and ${folder##*/} takes" \
+      "$((needed / 1048576)) MiB there; enlarge it, or drop what earlier restores replaced" \
+      "(mlflow_restore_drop_replaced)"
+  fi
+}
+
 # Restores one dump into an empty database, and compares that with the manifest.
 fill() {
   local folder=$1 role=$2 target=$3 found
@@ -416,12 +445,16 @@ drop_scratch() {
 }
 
 run_test() {
-  local folder started=$SECONDS result
+  local folder started=$SECONDS result role _live
   lock_folder
   folder=$(chosen)
   tested_databases=$(databases)
   trap drop_scratch EXIT
   trap 'exit 143' TERM INT
+  # That there is no room says nothing of the backup: its test has not failed.
+  while read -r role _live; do
+    check_database_room "$folder" "$role"
+  done <<<"$tested_databases"
   say "testing $BACKUP_NAME: restoring it into a scratch database"
   # Not as a condition, which would switch off `set -e` in all that is called.
   set +e
@@ -471,6 +504,7 @@ prepare() {
       continue
     fi
     drop_database "$target"
+    check_database_room "$folder" "$role"
     create_like "$live" "$target"
     say "restoring $BACKUP_NAME into $target"
     fill "$folder" "$role" "$target"

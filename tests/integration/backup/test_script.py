@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -281,6 +282,42 @@ def test_rows_that_are_missing_are_told(script: Script) -> None:
     done = script.run("test", BACKUP_NAME=name)
     assert done.returncode != 0
     assert "runs: 20000 instead of 20001" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["test", "prepare"])
+def test_too_little_room_for_the_database_is_said_before_it_is_made(
+    command: str, script: Script
+) -> None:
+    name = script.take()
+    path = script.folder / name / "manifest.json"
+    said = manifest(script, name)
+    said["databases"][0]["size"] = 10**17
+    path.write_text(json.dumps(said))
+    done = script.run(command, BACKUP_NAME=name)
+    assert done.returncode == 1
+    assert re.search(
+        rf"the database's volume has \d+ MiB left and {name} takes 95367431704 MiB there",
+        done.stderr,
+    ), done.stderr
+    assert script.databases() == {"mlflow"}
+    # Which says nothing of the backup.
+    assert not (path.parent / "tested.json").exists()
+
+
+def test_a_role_that_may_not_look_at_the_volume_is_not_held_up(script: Script) -> None:
+    script.postgres.run("postgres", "CREATE ROLE plain LOGIN CREATEDB PASSWORD 'plain'")
+    name = script.take()
+    try:
+        script.postgres.run("postgres", "ALTER DATABASE mlflow OWNER TO plain")
+        for table in ("alembic_version", "runs"):
+            script.postgres.run("mlflow", f"ALTER TABLE {table} OWNER TO plain")
+        script.good("prepare", BACKUP_NAME=name, PGUSER="plain", PGPASSWORD="plain")
+        assert "mlflow_restoring" in script.databases()
+    finally:
+        for database in script.databases():
+            script.postgres.run("postgres", f'ALTER DATABASE "{database}" OWNER TO {USER}')
+            script.postgres.run(database, f"REASSIGN OWNED BY plain TO {USER}")
+        script.postgres.run("postgres", "DROP ROLE plain")
 
 
 def test_a_role_that_may_not_create_databases_is_told_how(script: Script) -> None:
