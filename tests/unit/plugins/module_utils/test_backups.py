@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import typing as t
+from pathlib import Path
 
 import pytest
+import yaml
 from ansible_collections.mlops.mlflow.plugins.module_utils import _backups
 
 NAME = "20261124T190501Z"
@@ -186,3 +188,15 @@ def test_a_job_is_the_cron_jobs_with_another_command() -> None:
         {"name": "PGUSER", "valueFrom": {}},
         {"name": "BACKUP_NAME", "value": NAME},
     ]
+
+
+def test_a_job_for_the_bucket_is_that_of_the_other_cron_job() -> None:
+    path = Path(__file__).parents[4] / "kustomize/components/backup-s3/backup-s3-cronjob.yml"
+    cron_job = yaml.safe_load(path.read_text())
+    job = _backups.job(cron_job, "job", "download", {"BACKUP_NAME": "latest"})
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert container["name"] == _backups.S3_CONTAINER
+    assert container["args"] == ["download"]
+    assert {"name": "BACKUP_NAME", "value": "latest"} in container["env"]
+    (_ignore, fail) = job["spec"]["podFailurePolicy"]["rules"]
+    assert fail["onExitCodes"]["containerName"] == _backups.S3_CONTAINER
