@@ -84,7 +84,7 @@ def store(key: str) -> list[dict[str, Any]]:
         "ROOT_ACCESS_KEY": "backup",
         "ROOT_SECRET_KEY": key,
     }
-    container = {"imagePullPolicy": "IfNotPresent", "volumeMounts": mounts}
+    container: dict[str, Any] = {"imagePullPolicy": "IfNotPresent", "volumeMounts": mounts}
     container["securityContext"] = restricted
     pod = {
         "apiVersion": "v1",
