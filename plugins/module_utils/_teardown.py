@@ -37,6 +37,8 @@ _OF_ITSELF = {
     ("ConfigMap", "kube-root-ca.crt"),
     ("Lease", "mlflow-release"),
 }
+# Jobs that a run makes, waits for and deletes, as their component.
+_STEPS = ("schema-status",)
 # The volumes that hold what cannot be read without the release's Secret.
 _ENCRYPTED = ("database", "backup")
 
@@ -70,7 +72,15 @@ def _is_owned(item: Object) -> bool:
 
 
 def _applied(item: Object, manager: str) -> bool:
-    return is_ours(item, manager) or COMMAND_LABEL in _labels(item)
+    """Whether this collection made it: as part of a release, a note of one, or a step of a run."""
+    managers = [
+        str(entry.get("manager"))
+        for entry in item["metadata"].get("managedFields") or []
+        if entry.get("operation") == "Apply"
+    ]
+    noted = any(name.startswith(f"{manager}.") for name in managers)
+    step = COMMAND_LABEL in _labels(item) or _labels(item).get(COMPONENT) in _STEPS
+    return is_ours(item, manager) or noted or (step and item["kind"] == "Job")
 
 
 def check_names(names: t.Sequence[str], namespace: str) -> list[str]:

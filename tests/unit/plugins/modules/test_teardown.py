@@ -164,6 +164,16 @@ def test_the_release_goes_and_the_data_stay(cluster: Namespace) -> None:
     assert f"{SPACE}/secrets/mlflow-credentials" in cluster.objects
 
 
+def test_what_runs_noted_goes_too(cluster: Namespace) -> None:
+    cluster.place(SPACE, "ConfigMap", "mlflow-record", ("mlops.mlflow.record", "Apply"))
+    cluster.place(SPACE, "ConfigMap", "other", ("mlops.mlflowers", "Apply"))
+    cluster.place(BATCH, "Job", "left-by-a-killed-run", None, component="schema-status")
+    result = run(cluster)
+    assert "ConfigMap/mlflow-record" in result["removed"]
+    assert "Job/left-by-a-killed-run" in result["removed"]
+    assert result["foreign"] == ["ConfigMap/other"]
+
+
 def test_a_second_run_changes_nothing(cluster: Namespace) -> None:
     run(cluster)
     before = len(cluster.deleted)
