@@ -48,6 +48,19 @@ _UNREACHABLE = re.compile(
 )
 
 
+class _Tunnelled(http.client.HTTPConnection):
+    """A connection to a pod. A server that closes it after an answer is reached by a new tunnel."""
+
+    def __init__(self, open_tunnel: t.Callable[[], t.Any], port: int) -> None:
+        super().__init__("localhost", port, timeout=HTTP_TIMEOUT)
+        self._open_tunnel = open_tunnel
+
+    def connect(self) -> None:
+        """Open a tunnel; never a connection to a port of this machine."""
+        self.sock = self._open_tunnel()
+        self.sock.settimeout(HTTP_TIMEOUT)
+
+
 class Server(t.NamedTuple):
     """What to ask, and what to expect."""
 
@@ -331,10 +344,9 @@ class MlflowCheck:
             return connection, parts.path.rstrip("/"), parts.netloc.rpartition("@")[2]
         port, prefix = address(container)
         metadata = pod["metadata"]
-        tunnel = self._api.port_forward(metadata["namespace"], metadata["name"], port)
-        tunnel.settimeout(HTTP_TIMEOUT)
-        connection = http.client.HTTPConnection("localhost", port, timeout=HTTP_TIMEOUT)
-        connection.sock = tunnel
+        connection = _Tunnelled(
+            lambda: self._api.port_forward(metadata["namespace"], metadata["name"], port), port
+        )
         return connection, prefix, "localhost"
 
     def _asker(self, connection: http.client.HTTPConnection, prefix: str, host: str) -> Ask:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import socket
 import threading
 import typing as t
 
@@ -29,6 +30,7 @@ class Mlflow:
             "/api/2.0/mlflow/experiments/search": (200, '{"experiments": []}'),
         }
         self.seen: list[tuple[str, dict[str, str]]] = []
+        self.closes = False
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -43,6 +45,8 @@ class Mlflow:
                 status, body = outer.answers.get(self.path, (404, "no such page"))
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
+                if outer.closes:
+                    self.send_header("Connection", "close")
                 self.end_headers()
                 self.wfile.write(body.encode())
 
@@ -118,6 +122,31 @@ def test_all_is_well(mlflow: Mlflow) -> None:
     assert result.facts["http"][0]["search"] == 200
     assert result.facts["schema"] == AT_HEAD
     assert set(result.facts) == set(_mlflow.MlflowCheck.nothing())
+
+
+class Tunnels(Helper):
+    """An API that tunnels to the server, whatever pod and port it is asked for."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        super().__init__()
+        self.address = address
+        self.asked: list[tuple[str, str, int]] = []
+
+    def port_forward(self, namespace: str, pod: str, port: int) -> socket.socket:
+        self.asked.append((namespace, pod, port))
+        return socket.create_connection(self.address)
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_a_server_that_closes_is_asked_through_a_new_tunnel(mlflow: Mlflow, closes: bool) -> None:
+    """Not through a connection to the same port of the controller."""
+    mlflow.closes = closes
+    api = Tunnels(("127.0.0.1", int(mlflow.server.server_address[1])))
+    found = _mlflow.MlflowCheck(t.cast(t.Any, api), _mlflow.Server())
+    result = found({Target(DEPLOYMENT, "ns", "mlflow"): ({"metadata": {}}, [pod()])})
+    assert result.ready, result.problems
+    assert len(mlflow.seen) == 3
+    assert api.asked == [("ns", "mlflow-a", 5000)] * (3 if closes else 1)
 
 
 @pytest.mark.parametrize(
