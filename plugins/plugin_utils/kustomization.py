@@ -47,6 +47,11 @@ DATABASE = "postgres"
 BACKUP = "mlflow-backup"
 BACKUP_S3 = "mlflow-backup-s3"
 
+# The names of the images in base and in the components. An overlay may have others; what is added
+# on top of it is then to have them too: a client of another version than the server's, with a
+# database at hand, would migrate that.
+PUBLISHED = {SERVER: "ghcr.io/mlflow/mlflow", DATABASE: "docker.io/library/postgres"}
+
 _CLUSTER_SCOPED = (
     "Namespace", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "PriorityClass",
     "PersistentVolume", "StorageClass", "IngressClass", "GatewayClass",
@@ -239,7 +244,43 @@ def _required(objects: list[Object], kind: str, name: str, variable: str) -> Obj
     return item
 
 
+def _uses(objects: list[Object], image: str) -> bool:
+    """Whether any container has an image of that name."""
+    for item in objects:
+        pod = pod_of(item)
+        for each in [*(pod.get("initContainers") or []), *(pod.get("containers") or [])]:
+            if (image_parts(str(each.get("image", ""))) or {}).get("name") == image:
+                return True
+    return False
+
+
+def _as_published(
+    objects: list[Object], current: str, edit: Object | None, which: str
+) -> t.Iterator[Object]:
+    """Give what still has the published image the one that the workload has, or will have."""
+    parts = image_parts(current)
+    published = PUBLISHED[which]
+    if not parts or parts["name"] == published or not _uses(objects, published):
+        return
+    if edit is None:
+        edit = {"newTag": parts["tag"] or "latest"}
+        if parts["digest"]:
+            edit = {"digest": parts["digest"]}
+    yield {"newName": parts["name"], **edit, "name": published}
+
+
 def _images(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
+    mlflow = str(container(find(objects, "Deployment", SERVER), SERVER).get("image", ""))
+    edits = list(_mlflow_image(objects, settings))
+    yield from edits
+    yield from _as_published(objects, mlflow, edits[0] if edits else None, SERVER)
+    database = str(container(find(objects, "StatefulSet", DATABASE), DATABASE).get("image", ""))
+    edits = list(_postgres_image(objects, settings))
+    yield from edits
+    yield from _as_published(objects, database, edits[0] if edits else None, DATABASE)
+
+
+def _mlflow_image(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
     if settings.image or settings.version:
         variable = "mlflow_image" if settings.image else "mlflow_version"
         server = container(_required(objects, "Deployment", SERVER, variable), SERVER)
@@ -249,6 +290,9 @@ def _images(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
                 "mlflow_version: the overlay pins the image by digest; set mlflow_image as well"
             )
         yield _image_edit(current, settings.image, settings.version)
+
+
+def _postgres_image(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
     if settings.postgres_image:
         # Where the database is somebody else's, the image is that of the backups.
         workload = find(objects, "CronJob", BACKUP) or _required(

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.mlops.mlflow.plugins.plugin_utils import budget, kustomization
 from ansible_collections.mlops.mlflow.plugins.plugin_utils.kustomization import (
     Settings,
@@ -94,6 +96,70 @@ def test_version_alone_cannot_change_a_digest() -> None:
 def test_image(wanted: str, edit: Object) -> None:
     part = kustomization.edits(release(), Settings(image=wanted))
     assert part["images"] == [{"name": "ghcr.io/mlflow/mlflow", **edit}]
+
+
+DIGEST = "sha256:" + "0" * 64
+
+
+@pytest.mark.parametrize(
+    ("own", "settings", "expected"),
+    [
+        ("mine/mlflow:3.17.2", Settings(), {"newName": "mine/mlflow", "newTag": "3.17.2"}),
+        ("mine/mlflow", Settings(), {"newName": "mine/mlflow", "newTag": "latest"}),
+        (f"mine/mlflow@{DIGEST}", Settings(), {"newName": "mine/mlflow", "digest": DIGEST}),
+        (
+            "mine/mlflow:3.17.2",
+            Settings(version="3.16.1"),
+            {"newName": "mine/mlflow", "newTag": "3.16.1"},
+        ),
+        ("mine/mlflow:3.17.2", Settings(image="m:3.16.1"), {"newName": "m", "newTag": "3.16.1"}),
+        ("ghcr.io/mlflow/mlflow:v3.17.2-full", Settings(), None),
+    ],
+)
+def test_what_is_added_to_an_overlay_gets_the_image_of_its_server(
+    own: str, settings: Settings, expected: Object | None
+) -> None:
+    objects = release()
+    for item in objects:
+        if item["kind"] == "Deployment":
+            item["spec"]["template"]["spec"]["containers"][0]["image"] = own
+    job = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "mlflow-smoke-test", "namespace": "here"},
+        "spec": {
+            "template": {
+                "spec": {
+                    "containers": [{"name": "x", "image": "ghcr.io/mlflow/mlflow:v3.17.2-full"}]
+                }
+            }
+        },
+    }
+    found = {
+        item["name"]: item
+        for item in kustomization.edits([*objects, job], settings).get("images", [])
+    }
+    published = "ghcr.io/mlflow/mlflow"
+    if expected is None:
+        assert published not in found
+    else:
+        assert found[published] == {"name": published, **expected}
+    # Where nothing has the published one, there is nothing to change.
+    if own.startswith("mine"):
+        plain = kustomization.edits(objects, settings).get("images", [])
+        assert published not in [item["name"] for item in plain]
+
+
+def test_the_published_images_are_those_of_base() -> None:
+    base = Path(__file__).resolve().parents[4] / "kustomize/base"
+    for name, file in (("mlflow", "mlflow-deployment.yml"), ("postgres", "postgres.yml")):
+        documents = yaml.safe_load_all((base / file).read_text(encoding="utf-8"))
+        images = {
+            each["image"].rpartition(":")[0]
+            for item in documents
+            for each in kustomization.pod_of(item).get("containers", [])
+        }
+        assert images == {kustomization.PUBLISHED[name]}
 
 
 def test_sizes_resources_and_replicas() -> None:
