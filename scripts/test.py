@@ -34,11 +34,13 @@ UNPROVEN = (
     "awx",
     "external-secrets",
     "galaxy",
+    "interruption",
     "leaks",
     "operations",
     "production",
     "restore",
     "rotate",
+    "upgrade",
 )
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PYTHON = [

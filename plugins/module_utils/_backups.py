@@ -21,12 +21,14 @@ Object = dict[str, t.Any]
 FORMAT = 1
 CRON_JOB = "mlflow-backup"
 CONTAINER = "backup"
+# The container that says which MLflow this is a backup of.
+IMAGE_CONTAINER = "image"
 # The one that copies to and from a bucket, in a CronJob of its own.
 S3_CONTAINER = "s3"
 COMPONENT = "backup"
 # On the Jobs that a run made, as opposed to the CronJob's.
 COMMAND_LABEL = "mlops.mlflow/backup-command"
-COMMANDS = ("backup", "list", "check", "test", "prepare", "swap", "forget", "hold")
+COMMANDS = ("backup", "list", "check", "since", "test", "prepare", "swap", "forget", "hold")
 S3_COMMANDS = ("upload", "download")
 # Seconds for which a Job stays after its end: those whose logs tell what backups there are, longer.
 _STAYS = {"backup": 604800, "test": 604800}
@@ -117,6 +119,8 @@ class Report(t.NamedTuple):
     comments: dict[str, str] = {}  # noqa: RUF012
     role: str = ""
     may_create: bool = False
+    # How many rows each table of the live databases has, by role.
+    now: dict[str, dict[str, int]] = {}  # noqa: RUF012
 
 
 class Expected(t.NamedTuple):
@@ -248,7 +252,7 @@ def parse(lines: t.Iterable[str]) -> Report:
             found["volume"] = (_whole(parts[0]), _whole(parts[1]))
         elif word == "@live" and len(parts) == 2:
             live[first] = text
-        elif word in ("@image", "@database", "@role"):
+        elif word in ("@image", "@database", "@role", "@now"):
             _note(word, rest, found, comments)
     return Report(list(backups.values()), files=tuple(files), live=live, comments=comments, **found)
 
@@ -262,6 +266,12 @@ def _note(word: str, text: str, found: dict[str, t.Any], comments: dict[str, str
         found["image"] = item
     elif word == "@database":
         comments[str(item.get("name"))] = str(item.get("comment") or "")
+    elif word == "@now":
+        rows = item.get("rows")
+        counted = rows if isinstance(rows, dict) else {}
+        found.setdefault("now", {})[str(item.get("role"))] = {
+            str(key): value for key, value in counted.items() if type(value) is int
+        }
     else:
         found.update(role=str(item.get("name")), may_create=item.get("createdb") is True)
 
@@ -372,11 +382,57 @@ def replaced(report: Report) -> list[str]:
     )
 
 
+# What a person calls the rows of a table; of the others, only how many tables there are.
+_CALLED = {
+    "experiments": "experiments",
+    "runs": "runs",
+    "metrics": "metric values",
+    "registered_models": "registered models",
+    "model_versions": "model versions",
+    "logged_models": "logged models",
+    "trace_info": "traces",
+    "users": "users",
+}
+
+
+def since(report: Report) -> dict[str, int]:
+    """Return by how many rows each table of the live databases differs from the chosen backup."""
+    backup = chosen(report)
+    if backup is None or backup.manifest is None:
+        return {}
+    found: dict[str, int] = {}
+    for dump in backup.manifest.databases:
+        now = report.now.get(dump.role, {})
+        for table in dump.rows.keys() | now.keys():
+            if not table.startswith("alembic_version"):
+                difference = now.get(table, 0) - dump.rows.get(table, 0)
+                found[table] = found.get(table, 0) + difference
+    return {table: difference for table, difference in sorted(found.items()) if difference}
+
+
+def since_in_words(differences: t.Mapping[str, int]) -> str:
+    """Return what was written since a backup, as a person would say it."""
+    said = [
+        f"{differences[table]:+,} {words}"
+        for table, words in _CALLED.items()
+        if differences.get(table)
+    ]
+    others = sum(1 for table in differences if table not in _CALLED)
+    if others:
+        said.append(f"rows in {others} other table(s)")
+    return ", ".join(said) or "no row that was added or deleted"
+
+
 # --- Running --------------------------------------------------------------------------------------
 
 
-def job(cron_job: Object, name: str, command: str, environment: dict[str, str]) -> Object:
-    """Return a Job that runs one command of the script, made from the release's own CronJob."""
+def job(
+    cron_job: Object, name: str, command: str, environment: dict[str, str], image: str = ""
+) -> Object:
+    """Return a Job that runs one command of the script, made from the release's own CronJob.
+
+    image is the MLflow that the database is of, if it is not the CronJob's.
+    """
     name_of_it = S3_CONTAINER if command in S3_COMMANDS else CONTAINER
     spec = copy.deepcopy(cron_job["spec"]["jobTemplate"]["spec"])
     labels = dict(cron_job["spec"]["jobTemplate"].get("metadata", {}).get("labels") or {})
@@ -403,6 +459,9 @@ def job(cron_job: Object, name: str, command: str, environment: dict[str, str]) 
     }
     metadata = spec["template"].setdefault("metadata", {})
     metadata["labels"] = {**(metadata.get("labels") or {}), COMMAND_LABEL: command}
+    for container in spec["template"]["spec"].get("initContainers") or []:
+        if image and container["name"] == IMAGE_CONTAINER:
+            container["image"] = image
     for container in spec["template"]["spec"]["containers"]:
         if container["name"] == name_of_it:
             container["args"] = [command]

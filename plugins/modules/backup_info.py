@@ -113,6 +113,14 @@ in_place:
   description: Whether the live database is already the one restored from RV(chosen).
   returned: success
   type: bool
+since:
+  description:
+    - After a Job with the command V(since), what the live databases have more or less than
+      RV(chosen) - by table in C(rows), and as a person would say it in C(words). Rows that were
+      changed are not counted.
+  returned: success
+  type: dict
+  sample: {rows: {metrics: 40, runs: 2}, words: "+2 runs, +40 metric values"}
 replaced:
   description: Databases that earlier restores replaced and kept.
   returned: success
@@ -219,6 +227,7 @@ def main() -> None:
             module.fail_json(msg=f"{'; '.join(problems)}. Nothing was changed.")
     backup = _backups.chosen(report)
     total, free = report.volume or (None, None)
+    since = _backups.since(report)
     module.exit_json(
         changed=False,
         backups=[_backups.as_dict(item) for item in report.backups],
@@ -228,6 +237,7 @@ def main() -> None:
         taken=report.taken,
         chosen=_backups.as_dict(backup) if backup else None,
         in_place=_backups.in_place(report),
+        since={"rows": since, "words": _backups.since_in_words(since)},
         replaced=_backups.replaced(report),
     )
 

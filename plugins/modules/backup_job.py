@@ -32,12 +32,18 @@ options:
   command:
     description: What the script is to do.
     type: str
-    choices: [backup, list, check, test, prepare, swap, forget, hold, upload, download]
+    choices: [backup, list, check, since, test, prepare, swap, forget, hold, upload, download]
     required: true
   environment:
     description: Environment variables for the script. They are part of the Job, so no secrets.
     type: dict
     default: {}
+  image:
+    description:
+      - The MLflow image that the database is of. Empty means the CronJob's. Before an upgrade, it
+        is the one that still serves.
+    type: str
+    default: ""
   timeout:
     description: For how many seconds to wait until the pods of a dead run's Jobs are gone.
     type: int
@@ -179,6 +185,7 @@ def main() -> None:
             "choices": [*_backups.COMMANDS, *_backups.S3_COMMANDS],
         },
         environment={"type": "dict", "default": {}},
+        image={"type": "str", "default": ""},
         timeout={"type": "int", "default": 60},
     )
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
@@ -187,7 +194,9 @@ def main() -> None:
     environment = {str(key): str(value) for key, value in params["environment"].items()}
     stopped: list[str] = []
     try:
-        job = _backups.job(params["cron_job"], name, params["command"], environment)
+        job = _backups.job(
+            params["cron_job"], name, params["command"], environment, params["image"]
+        )
         job["metadata"]["namespace"] = params["namespace"]
         if not module.check_mode:
             jobs = Jobs(Cluster(module), params["namespace"])

@@ -32,6 +32,14 @@ options:
     description: Value of the label C(app.kubernetes.io/part-of) on objects of the release.
     type: str
     default: mlflow
+  secrets:
+    description:
+      - Names of the Secrets that the release renders. Of those that an earlier release applied, one
+        is found to be pruned only if its name ends with kustomize's hash, it is not among these,
+        and no release that M(mlops.mlflow.releases) has recorded needs it.
+      - If not given, no Secret is.
+    type: list
+    elements: str
   field_manager:
     description: Name under which the release is applied.
     type: str
@@ -118,6 +126,11 @@ restarts:
   returned: success
   type: list
   elements: str
+image:
+  description: The image that the Deployment of MLflow's server has now; empty if there is none.
+  returned: success
+  type: str
+  sample: ghcr.io/mlflow/mlflow:v3.16.1-full
 offline:
   description: Objects that M(mlops.mlflow.offline) took out of service, as C(KIND/NAME).
   returned: success
@@ -125,9 +138,11 @@ offline:
   elements: str
 """
 
+import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlops.mlflow.plugins.module_utils import _releases
 from ansible_collections.mlops.mlflow.plugins.module_utils._client import AUTH_ARG_SPEC
 from ansible_collections.mlops.mlflow.plugins.module_utils._cluster import (
     KINDS,
@@ -149,7 +164,8 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._ownership import (
     same,
 )
 
-# Volumes hold data, Secrets hold keys to data: neither is ever deleted by a deployment.
+# Volumes hold data, Secrets hold keys to data: neither is ever deleted by a deployment. But a
+# Secret that kustomize generated has its content in the tree, and a new name for each change.
 _NEVER_PRUNED = (
     "Namespace",
     "PersistentVolumeClaim",
@@ -160,6 +176,10 @@ _NEVER_PRUNED = (
     "ResourceQuota",
     "LimitRange",
 )
+_SECRETS = ("v1", "Secret", "secrets")
+_REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+_HASHED = re.compile(r".+-[2456789bcdfghkmt]{10}")
+_SERVER = "mlflow"
 _PRUNED_IF_KNOWN = (
     ("monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors"),
     ("monitoring.coreos.com/v1", "PodMonitor", "podmonitors"),
@@ -171,6 +191,14 @@ _PRUNED_IF_KNOWN = (
 
 def _name(item: Object) -> str:
     return "/".join(identity(item))
+
+
+def _image(deployment: Object) -> str:
+    """Return the image of a Deployment's container of the server."""
+    pod = deployment["spec"].get("template", {}).get("spec") or {}
+    containers = pod.get("containers") or [{}]
+    found = [item for item in containers if item.get("name") == _SERVER] or containers
+    return str(found[0].get("image", ""))
 
 
 def _definition(item: Object) -> Object:
@@ -201,6 +229,7 @@ class Comparison:
         self.existing: list[str] = []
         self.restarts: list[str] = []
         self.offline: list[str] = []
+        self.image = ""
         self.problems: list[str] = []
         answer = cluster.request("GET", f"/api/v1/namespaces/{namespace}")
         if answer.status not in (200, 404):
@@ -243,6 +272,8 @@ class Comparison:
             raise ClusterError(f"{_name(item)} cannot be read: {answer.message}")
         there = answer.body
         self.existing.append(_name(item))
+        if identity(item) == ("Deployment", _SERVER):
+            self.image = _image(there)
         if OFFLINE_ANNOTATION in (there["metadata"].get("annotations") or {}):
             self.offline.append(_name(item))
         if job_failed(there):
@@ -272,7 +303,12 @@ class Comparison:
         looked_at = [self._look_at(name, item) for item in items]
         self.settled[name] = all(looked_at)
 
-    def left_over(self, part_of: str, rendered: set[tuple[str, str]]) -> list[Object]:
+    def left_over(
+        self,
+        part_of: str,
+        rendered: set[tuple[str, str]],
+        secrets: t.Collection[str] | None = None,
+    ) -> list[Object]:
         """Return what an earlier release applied and this one does not have."""
         if not self.namespace_exists:
             return []
@@ -282,6 +318,10 @@ class Comparison:
             if namespaced and kind not in _NEVER_PRUNED
         ]
         found = []
+        needed: set[str] = set()
+        if secrets is not None:
+            kinds.append(_SECRETS)
+            needed = {*secrets, *self._needed_to_go_back()}
         for api_version, kind, plural in [*kinds, *_PRUNED_IF_KNOWN]:
             answer = self._cluster.request(
                 "GET",
@@ -292,6 +332,10 @@ class Comparison:
             for item in (answer.body.get("items") or []) if answer.status == 200 else []:
                 item = {"apiVersion": api_version, "kind": kind, **item}
                 metadata = item["metadata"]
+                if kind == "Secret" and (
+                    metadata["name"] in needed or not _HASHED.fullmatch(metadata["name"])
+                ):
+                    continue
                 if (
                     identity(item) not in rendered
                     and is_ours(item, self._manager)
@@ -299,7 +343,29 @@ class Comparison:
                     and not metadata.get("ownerReferences")
                 ):
                     found.append(_definition(item))
+        if any(item["kind"] == "Secret" for item in found) and not self._may_delete_secrets():
+            return [item for item in found if item["kind"] != "Secret"]
         return found
+
+    def _needed_to_go_back(self) -> list[str]:
+        """Return the Secrets that a recorded release needs."""
+        path = collection_path("v1", "configmaps", self._namespace)
+        answer = self._cluster.request("GET", f"{path}/{_releases.NAME}")
+        try:
+            return _releases.needed_secrets(_releases.read(answer.body))
+        except _releases.RecordError as error:
+            raise ClusterError(str(error)) from None
+
+    def _may_delete_secrets(self) -> bool:
+        """Whether the account may; a deployment needs it for nothing else."""
+        attributes = {"verb": "delete", "resource": "secrets", "namespace": self._namespace}
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        }
+        answer = self._cluster.request("POST", _REVIEWS, review)
+        return bool((answer.body.get("status") or {}).get("allowed"))
 
 
 def compare(cluster: Cluster, params: dict[str, t.Any], show: bool = False) -> dict[str, t.Any]:
@@ -318,10 +384,11 @@ def compare(cluster: Cluster, params: dict[str, t.Any], show: bool = False) -> d
         "namespace_exists": comparison.namespace_exists,
         "take_over": comparison.take_over,
         "failed_jobs": comparison.failed_jobs,
-        "prune": comparison.left_over(params["part_of"], rendered),
+        "prune": comparison.left_over(params["part_of"], rendered, params["secrets"]),
         "existing": comparison.existing,
         "restarts": comparison.restarts,
         "offline": comparison.offline,
+        "image": comparison.image,
     }
 
 
@@ -332,6 +399,7 @@ def main() -> None:
         stages={"type": "dict", "required": True},
         namespace={"type": "str", "required": True},
         part_of={"type": "str", "default": "mlflow"},
+        secrets={"type": "list", "elements": "str", "no_log": False},
         field_manager={"type": "str", "default": FIELD_MANAGER},
     )
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)

@@ -4,6 +4,7 @@
 #   backup.sh backup    take one, then delete what is not to be kept any longer
 #   backup.sh list      say which there are
 #   backup.sh check     reckon the checksums of $BACKUP_NAME
+#   backup.sh since     count what the live database has, to compare it with $BACKUP_NAME
 #   backup.sh test      restore $BACKUP_NAME into a scratch database, compare, drop it
 #   backup.sh prepare   restore $BACKUP_NAME beside the live database, and compare
 #   backup.sh swap      put what was prepared in the live database's place, and keep that one
@@ -335,6 +336,24 @@ check() {
   surroundings "$all"
 }
 
+# What the live databases hold now, as a manifest would say it.
+since() {
+  local folder all role live
+  folder=$(chosen)
+  all=$(databases)
+  list
+  printf '@chosen %s unchecked\n' "${folder##*/}"
+  while read -r role live; do
+    sql "$live" --set=role="$role" <<SQL
+$unlimited
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+$facts
+SELECT '@now ' || json_build_object('role', :'role', 'rows', :'rows'::json, 'revisions', :'revisions'::json);
+COMMIT;
+SQL
+  done <<<"$all"
+}
+
 drop_database() {
   sql "$maintenance" --set=name="$1" <<'SQL'
 SET client_min_messages = warning;
@@ -578,6 +597,7 @@ case "${1:-}" in
   backup) take ;;
   list) list ;;
   check) check ;;
+  since) since ;;
   test) run_test ;;
   prepare) prepare ;;
   swap) swap ;;
@@ -585,5 +605,5 @@ case "${1:-}" in
   send) send ;;
   receive) receive ;;
   hold) exec sleep "${BACKUP_HOLD:-600}" ;;
-  *) fail "usage: backup.sh backup|list|check|test|prepare|swap|forget|send|receive|hold" ;;
+  *) fail "usage: backup.sh backup|list|check|since|test|prepare|swap|forget|send|receive|hold" ;;
 esac

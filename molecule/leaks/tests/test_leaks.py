@@ -37,9 +37,11 @@ class Run(NamedTuple):
 # Every playbook, and its runs; a new one has to be added here. None: it has nothing to do with a
 # release's secrets, and why.
 PLAYBOOKS: dict[str, list[Run] | None] = {
-    "site.yml": [Run({})],
+    "site.yml": [Run({}), Run({"mlflow_config": {"MLFLOW_HTTP_REQUEST_TIMEOUT": 101}})],
     "backup.yml": [Run({})],
     "restore.yml": [Run({"mlflow_backup": "latest"})],
+    # From what restore.yml has released, without the configuration, to the one before.
+    "rollback.yml": [Run({})],
     "diagnose.yml": [Run({})],
     "status.yml": [Run({})],
     "plan.yml": [Run({})],

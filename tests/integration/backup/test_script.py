@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.mlops.mlflow.plugins.module_utils import _backups
 from ansible_collections.mlops.mlflow.tests.integration.schema_helper.conftest import (
     PASSWORD,
     USER,
@@ -318,6 +319,22 @@ def test_a_role_that_may_not_look_at_the_volume_is_not_held_up(script: Script) -
             script.postgres.run("postgres", f'ALTER DATABASE "{database}" OWNER TO {USER}')
             script.postgres.run(database, f"REASSIGN OWNED BY plain TO {USER}")
         script.postgres.run("postgres", "DROP ROLE plain")
+
+
+def test_what_was_written_since_is_counted_and_nothing_is_changed(script: Script) -> None:
+    name = script.take()
+    script.postgres.run(
+        "mlflow",
+        "INSERT INTO runs (name) SELECT 'more' FROM generate_series(1, 7);"
+        " UPDATE alembic_version SET version_num = 'ee22'; CREATE TABLE traces (id int);"
+        " INSERT INTO traces VALUES (1)",
+    )
+    before = sorted(path.name for path in script.folder.rglob("*"))
+    report = _backups.parse(script.good("since", BACKUP_NAME=name).splitlines())
+    assert report.chosen == name
+    assert _backups.since(report) == {"runs": 7, "traces": 1}
+    assert sorted(path.name for path in script.folder.rglob("*")) == before
+    assert script.databases() == {"mlflow"}
 
 
 def test_a_role_that_may_not_create_databases_is_told_how(script: Script) -> None:

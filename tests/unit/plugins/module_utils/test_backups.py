@@ -200,3 +200,26 @@ def test_a_job_for_the_bucket_is_that_of_the_other_cron_job() -> None:
     assert {"name": "BACKUP_NAME", "value": "latest"} in container["env"]
     (_ignore, fail) = job["spec"]["podFailurePolicy"]["rules"]
     assert fail["onExitCodes"]["containerName"] == _backups.S3_CONTAINER
+
+
+def test_what_was_written_since_a_backup_is_counted() -> None:
+    lines = said()
+    rows = {"runs": 10002, "users": 2, "tags": 5, "alembic_version": 9}
+    now = "@now " + json.dumps({"role": "tracking", "rows": rows, "revisions": {}})
+    report = _backups.parse([*lines.values(), now])
+    assert _backups.since(report) == {"runs": 2, "tags": 5, "users": -1}
+    words = _backups.since_in_words({"runs": 2, "metrics": 4000, "tags": 5, "params": 1})
+    assert words == "+2 runs, +4,000 metric values, rows in 2 other table(s)"
+    assert _backups.since_in_words({}) == "no row that was added or deleted"
+
+
+def test_the_image_that_a_backup_is_of_can_be_another_than_the_cron_job_s() -> None:
+    pod = {
+        "initContainers": [{"name": "image", "image": "new"}],
+        "containers": [{"name": "backup", "image": "postgres"}],
+    }
+    cron_job = {"metadata": {}, "spec": {"jobTemplate": {"spec": {"template": {"spec": pod}}}}}
+    for image, expected in (("old", "old"), ("", "new")):
+        made = _backups.job(cron_job, "x", "backup", {}, image)["spec"]["template"]["spec"]
+        assert made["initContainers"][0]["image"] == expected
+        assert made["containers"][0]["image"] == "postgres"

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import pytest
@@ -47,6 +48,7 @@ def run(cluster: MemoryCluster, **stages: list[Object]) -> dict[str, Any]:
         "namespace": "here",
         "field_manager": "mlops.mlflow",
         "part_of": "mlflow",
+        "secrets": [],
     }
     result = compare.compare(cluster, params)
     assert cluster.writes() == []
@@ -188,3 +190,51 @@ def test_a_restart_is_told_from_a_change(cluster: MemoryCluster) -> None:
     more = run(cluster, server=[deployment("one", replicas=2)])
     assert (more["changes"]["server"], more["restarts"]) == (["update Deployment/mlflow"], [])
     assert run(cluster, server=[deployment("two")])["restarts"] == ["Deployment/mlflow"]
+
+
+def secret(name: str) -> Object:
+    return {**config(name), "kind": "Secret"}
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_of_secrets_only_what_kustomize_generated_and_nobody_needs_is_pruned(
+    cluster: MemoryCluster, allowed: bool
+) -> None:
+    secrets = f"{NAMESPACE}/secrets"
+    hashed = ("token-7mc2k9f4bt", "token-bh6gd8t2m5", "token-2f8kdm4t9c")
+    for name in ("mlflow-credentials", *hashed, "token-by-hand"):
+        item = secret(name)
+        item["metadata"]["labels"] = {"app.kubernetes.io/part-of": "mlflow"}
+        cluster.put(f"{secrets}/{name}", item, OURS)
+    cluster.put(f"{secrets}/token-fm4d9h2c7k", secret("token-fm4d9h2c7k"), KUBECTLS)
+    # One of the releases to which a rollback may go has this one.
+    record = json.dumps([{"number": 1, "secrets": ["token-2f8kdm4t9c"]}])
+    item = {**config("mlflow-releases"), "data": {"releases.json": record}}
+    cluster.put(f"{NAMESPACE}/configmaps/mlflow-releases", item)
+    review = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+    cluster.answers[("POST", review)] = Answer(201, {"status": {"allowed": allowed}})
+    params = {
+        "stages": {"config": [config("a")]},
+        "namespace": "here",
+        "field_manager": "mlops.mlflow",
+        "part_of": "mlflow",
+        "secrets": ["token-bh6gd8t2m5"],
+    }
+    found = [item["metadata"]["name"] for item in compare.compare(cluster, params)["prune"]]
+    assert found == (["token-7mc2k9f4bt"] if allowed else [])
+    assert compare.compare(cluster, {**params, "secrets": None})["prune"] == []
+    # A review asks, it is no write.
+    assert set(cluster.writes()) <= {review}
+
+
+def test_the_server_s_image_is_told(cluster: MemoryCluster) -> None:
+    pod = {"containers": [{"name": "metrics", "image": "m"}, {"name": "mlflow", "image": "one"}]}
+    there = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "mlflow", "namespace": "here"},
+        "spec": {"template": {"spec": pod}},
+    }
+    cluster.put("/apis/apps/v1/namespaces/here/deployments/mlflow", there, OURS)
+    assert run(cluster, server=[there])["image"] == "one"
+    assert run(MemoryCluster(), server=[there])["image"] == ""

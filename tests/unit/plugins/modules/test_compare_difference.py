@@ -28,6 +28,7 @@ def differences(cluster: MemoryCluster, *items: dict[str, Any], show: bool = Tru
         "namespace": "here",
         "field_manager": "mlops.mlflow",
         "part_of": "mlflow",
+        "secrets": [],
     }
     found: list[str] = compare.compare(cluster, params, show)["differences"]
     assert cluster.writes() == []
