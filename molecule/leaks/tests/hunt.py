@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import gzip
 import json
 import os
 import secrets
@@ -204,6 +205,12 @@ class Hunt:
         for kind in KINDS.split(","):
             text = kubectl("get", kind, f"--namespace={NAMESPACE}", "--output=json")
             hits += self._look(kind, text)
+            for item in json.loads(text)["items"]:
+                # The record of releases is compressed.
+                for name, data in (item.get("binaryData") or {}).items():
+                    if name.endswith(".gz"):
+                        content = gzip.decompress(base64.b64decode(data))
+                        hits += self._look(f"{kind}: {name}", content)
         for pod in kubectl("get", "pods", f"--namespace={NAMESPACE}", "--output=name").split():
             text = kubectl("logs", pod, f"--namespace={NAMESPACE}", "--all-containers", "--tail=-1")
             hits += self._look(f"log of {pod}", text)
