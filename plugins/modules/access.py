@@ -113,6 +113,7 @@ _WATCHED = (
     ("batch", "jobs"),
     ("", "pods"),
     ("", "events"),
+    ("", "persistentvolumeclaims"),
 )
 # A websocket to a pod starts as a GET; servers from 1.35 on ask for create as well.
 _POD_WORK = (

@@ -166,9 +166,7 @@ def allowed(identity: Identity, tmp_path: Path) -> list[str]:
     """Ask the cluster as preflight does; return what is missing."""
     (tmp_path / "ca.crt").write_text(identity.ca)
     connection: dict[str, Any] = dict.fromkeys(AUTH_ARG_SPEC)
-    connection.update(
-        host=identity.host, api_key=identity.token, ssl_ca_cert=str(tmp_path / "ca.crt")
-    )
+    connection.update(host=identity.host, api_key=identity.token, ca_cert=str(tmp_path / "ca.crt"))
     rendered = kubectl("kustomize", str(ROOT / "kustomize/overlays/development"))
     kinds = [
         {"api_version": item["apiVersion"], "kind": item["kind"]}

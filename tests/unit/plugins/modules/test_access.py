@@ -7,11 +7,19 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.mlops.mlflow.plugins.module_utils._access import Permission
 from ansible_collections.mlops.mlflow.plugins.module_utils._cluster import (
     KINDS,
     Answer,
     Cluster,
     ClusterError,
+    split_api_version,
+)
+from ansible_collections.mlops.mlflow.plugins.module_utils._kinds import (
+    COMPANIONS,
+    DEPLOYMENT,
+    JOB,
+    STATEFUL_SET,
 )
 from ansible_collections.mlops.mlflow.plugins.modules import access
 from ansible_collections.mlops.mlflow.plugins.modules.compare import _PRUNED_IF_KNOWN
@@ -172,3 +180,12 @@ def test_a_namespace_that_nobody_brings_is_said_to_be_missing() -> None:
     without = [item for item in BASE if item["kind"] != "Namespace"]
     with pytest.raises(ClusterError, match="does not exist, and the overlay does not bring it"):
         check(Reviewed(role("mlflow-deployer"), exists=False), without)
+
+
+def test_what_a_wait_watches_is_asked_for() -> None:
+    asked = set(access.needed(Reviewed(set()), BASE, NAMESPACE, True))
+    waited_for = (DEPLOYMENT, STATEFUL_SET, JOB)
+    for kind in {*waited_for, *(other for each in waited_for for other in COMPANIONS[each])}:
+        group = split_api_version(kind.api_version)[0]
+        for verb in ("list", "watch"):
+            assert Permission(verb, group, kind.plural, NAMESPACE) in asked, kind
