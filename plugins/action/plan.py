@@ -17,6 +17,7 @@ _OPTIONS: dict[str, dict[str, t.Any]] = {
     "info": {"type": "dict", "default": {}},
     "connections": {"type": "dict", "default": {}},
     "strategy": {"type": "str", "choices": ["online", "offline"], "default": "online"},
+    "backup": {"type": "bool", "default": False},
     "prune": {"type": "bool", "default": True},
 }
 

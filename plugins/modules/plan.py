@@ -42,6 +42,10 @@ options:
     type: str
     choices: [online, offline]
     default: online
+  backup:
+    description: Whether a backup is taken before another MLflow works on the database.
+    type: bool
+    default: false
   prune:
     description: Whether objects that the release no longer has are removed.
     type: bool
@@ -128,6 +132,10 @@ versions:
   description: MLflow's version now (C(from)) and then (C(to)), null where not known; and the image.
   returned: success
   type: dict
+backup:
+  description: Whether a backup would be taken before.
+  returned: success
+  type: bool
 schema:
   description:
     - Whether the tracking schema C(moves), the revisions C(from) and C(to), null where not known,

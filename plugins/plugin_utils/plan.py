@@ -30,6 +30,8 @@ class Facts(t.NamedTuple):
     connections: Object
     strategy: str
     prune: bool
+    # Whether another MLflow is kept from the database until a backup was taken.
+    backup: bool = False
 
 
 def _numbers(version: str | None) -> tuple[int, ...]:
@@ -146,6 +148,8 @@ def plan(facts: Facts) -> Object:
             "to": facts.release.get("version") or None,
             "image": facts.release["image"],
         },
+        "backup": facts.backup
+        and facts.difference.get("image", "") not in ("", facts.release["image"]),
         "schema": schema(facts),
         "downtime": downtime(facts),
         "connections": facts.connections,
@@ -183,6 +187,7 @@ def report(found: Object) -> list[str]:
     before = versions["from"] or "none"
     table += [
         ("MLflow", f"{before} → {versions['to']}" if moves else f"{before}, {versions['image']}"),
+        *([("backup", "is taken before")] if found["backup"] else []),
         ("schema", found["schema"]["words"]),
         ("downtime", found["downtime"]["words"]),
         ("connections", _connections(found["connections"])),

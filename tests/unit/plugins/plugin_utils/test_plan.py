@@ -50,6 +50,7 @@ def facts(**given: t.Any) -> Facts:
         connections={},
         strategy=given.pop("strategy", "online"),
         prune=given.pop("prune", True),
+        backup=given.pop("backup", False),
     )
 
 
@@ -76,6 +77,22 @@ def test_an_upgrade_names_the_schema_s_move() -> None:
     assert found["downtime"]["expected"] == "rolling"
     assert found["restart"] == ["Deployment/mlflow"]
     assert not found["nothing_to_do"]
+
+
+@pytest.mark.parametrize(
+    ("backup", "image", "taken"),
+    [
+        (True, "localhost/mlflow:old", True),
+        (True, "localhost/mlflow:x", False),
+        # No MLflow is there yet, and so no data.
+        (True, "", False),
+        (False, "localhost/mlflow:old", False),
+    ],
+)
+def test_a_backup_before_another_mlflow_is_told(backup: bool, image: str, taken: bool) -> None:
+    found = plan(facts(backup=backup, difference={"image": image}))
+    assert found["backup"] is taken
+    assert any(line.startswith("backup") for line in found["report"]) is taken
 
 
 def test_an_offline_migration_has_a_downtime() -> None:
