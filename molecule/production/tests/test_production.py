@@ -92,7 +92,7 @@ def test_a_user_may_read_and_do_what_was_granted(
 def test_a_session_of_one_replica_is_known_to_the_other(pods: list[str], admin: User) -> None:
     """The page to sign somebody up keeps its token in a cookie that Flask's secret key signs."""
     one, other = pods
-    form = {"username": "linus", "password": secrets.token_urlsafe(16)}
+    form = {"username": f"linus-{secrets.token_hex(4)}", "password": secrets.token_urlsafe(16)}
     with requests.Session() as session:
         session.auth = (admin.name, admin.password)
         page = session.get(one + "/signup", timeout=30)
@@ -103,7 +103,7 @@ def test_a_session_of_one_replica_is_known_to_the_other(pods: list[str], admin: 
         assert done.status_code == 200 and "Successfully signed up" in done.text, done.text
 
         session.cookies.clear()
-        form["username"] = "dennis"
+        form["username"] = f"dennis-{secrets.token_hex(4)}"
         done = session.post(other + "/api/2.0/mlflow/users/create-ui", data=form, timeout=30)
         assert done.status_code == 400, done.text  # so it was the cookie
 
