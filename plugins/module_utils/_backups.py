@@ -270,7 +270,9 @@ def _note(word: str, text: str, found: dict[str, t.Any], comments: dict[str, str
         rows = item.get("rows")
         counted = rows if isinstance(rows, dict) else {}
         found.setdefault("now", {})[str(item.get("role"))] = {
-            str(key): value for key, value in counted.items() if isinstance(value, int) and not isinstance(value, bool)
+            str(key): value
+            for key, value in counted.items()
+            if isinstance(value, int) and not isinstance(value, bool)
         }
     else:
         found.update(role=str(item.get("name")), may_create=item.get("createdb") is True)
