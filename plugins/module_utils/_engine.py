@@ -116,13 +116,18 @@ class Engine:
         check: Check | None = None,
         progress: t.Callable[[str, float], None] | None = None,
         clock: t.Callable[[], float] = time.monotonic,
+        learn: t.Callable[[Seen], CheckResult | None] | None = None,
     ) -> None:
-        """Take a clock (s) that never goes back; tests give one that runs as they like."""
+        """Take a clock (s) that never goes back; tests give one that runs as they like.
+
+        learn finds out more about what is not ready yet; a check brings one of its own.
+        """
         self._now = clock
         self._api = api
         self._targets = list(dict.fromkeys(targets))
         self._options = options
         self._check = check
+        self._more = check.meanwhile if check else learn
         self._progress = progress
         self._state = State()
         self._tracker = Tracker(options.tolerances)
@@ -296,7 +301,7 @@ class Engine:
             failures = []
         if self._check and not self._check_running and self._all_ready():
             rechecks.append(max(self._check_due, clock.now + 0.01))
-        if self._check and not self._learning and not self._all_ready():
+        if self._more and not self._learning and not self._all_ready():
             rechecks.append(max(self._learn_due, clock.now + 0.01))
         if due is not None:
             rechecks.append(due)
@@ -372,8 +377,6 @@ class Engine:
     # --- The check beyond the objects ------------------------------------------------------------
 
     def _run_check(self, now: float) -> None:
-        if self._check is None:
-            return
         if not self._all_ready():
             if self._checked is not None or self._check_running:
                 # What it found, or will find, is about objects that are no longer so.
@@ -384,6 +387,8 @@ class Engine:
             self._learn(now)
             return
         self._learned = None
+        if self._check is None:
+            return
         pods = self._pod_uids()
         if self._checked and self._checked.ready and pods <= self._check_pods:
             return
@@ -401,13 +406,13 @@ class Engine:
 
     def _learn(self, now: float) -> None:
         """Find out more about what is not ready, once in a while."""
-        if self._check is None or self._learning or now < self._learn_due:
+        if self._more is None or self._learning or now < self._learn_due:
             return
         self._learning = True
-        round_, check, seen = self._check_round, self._check, self._seen()
+        round_, more, seen = self._check_round, self._more, self._seen()
 
         def work() -> None:
-            self._reports.put(_Learned(round_, check.meanwhile(seen)))
+            self._reports.put(_Learned(round_, more(seen)))
 
         threading.Thread(target=work, name="meanwhile", daemon=True).start()
 
@@ -468,6 +473,8 @@ class Engine:
         ]
         if not words and self._checked and not self._checked.ready:
             words = [self._checked.message]
+        if words and self._learned:
+            words = [*words[:2], self._learned.message]
         return "; ".join(words[:3]) or "waiting for the API server's first answer"
 
     def _show_progress(self, now: float) -> None:

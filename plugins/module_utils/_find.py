@@ -24,7 +24,7 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._kinds import (
     STATEFUL_SET,
     Kind,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow import SCHEMA_HELPER
+from ansible_collections.mlops.mlflow.plugins.module_utils._schema import HELPER
 from ansible_collections.mlops.mlflow.plugins.module_utils._state import (
     Object,
     State,
@@ -209,7 +209,7 @@ def server_pod(pod: Object) -> Object:
 
 def has_helper(item: Object | None, kind: Kind) -> bool:
     """Say whether this collection's schema helper is mounted into the tracking server."""
-    folder = SCHEMA_HELPER.rpartition("/")[0]
+    folder = HELPER.rpartition("/")[0]
     container = server_container(item, kind) or {}
     return any(mount.get("mountPath") == folder for mount in container.get("volumeMounts") or [])
 

@@ -30,7 +30,6 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._verdict import one_l
 # Seconds that a server may take for one answer, and the schema helper for its verdict.
 HTTP_TIMEOUT = 15.0
 SCHEMA_TIMEOUT = 60.0
-SCHEMA_HELPER = "/opt/mlops-mlflow/schema.py"
 DEFAULT_PORT = 5000
 # How many servers are asked at the same time.
 ASKED_AT_ONCE = 4
@@ -202,7 +201,7 @@ def waiting_for_schema(pod: Object) -> str:
             continue
         for container in (pod.get("spec") or {}).get("initContainers") or []:
             words = [*(container.get("command") or []), *(container.get("args") or [])]
-            if container.get("name") == status.get("name") and SCHEMA_HELPER in words:
+            if container.get("name") == status.get("name") and _schema.HELPER in words:
                 return str(status["name"])
     return ""
 
@@ -388,7 +387,7 @@ class MlflowCheck:
         """Run the schema helper in a pod; return its verdict, or why there is none."""
         metadata = pod["metadata"]
         name = metadata["name"]
-        command = ["python3", SCHEMA_HELPER, "status"]
+        command = ["python3", _schema.HELPER, "status"]
         try:
             _code, output, errors = self._api.execute(
                 metadata["namespace"], name, container, command, SCHEMA_TIMEOUT
@@ -408,7 +407,7 @@ class MlflowCheck:
         last = (errors.strip() or output.strip() or "it said nothing").splitlines()[-1]
         return None, (
             "schema_unknown",
-            f"the schema cannot be told: {SCHEMA_HELPER} in pod {name} gave no verdict ({last}); "
+            f"the schema cannot be told: {_schema.HELPER} in pod {name} gave no verdict ({last}); "
             "with schema=any it is not asked for",
         )
 

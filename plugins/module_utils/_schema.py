@@ -13,6 +13,9 @@ import typing as t
 
 Verdict = dict[str, t.Any]
 
+# Where the pods of a release have it.
+HELPER = "/opt/mlops-mlflow/schema.py"
+
 # The failure's reason for each state, in the order in which they explain a failure best.
 REASONS = {
     "denied": "database_denied",

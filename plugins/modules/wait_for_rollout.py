@@ -217,6 +217,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlops.mlflow.plugins.module_utils._client import AUTH_ARG_SPEC
 from ansible_collections.mlops.mlflow.plugins.module_utils._engine import Engine
+from ansible_collections.mlops.mlflow.plugins.module_utils._migration import what_it_waits_for
 from ansible_collections.mlops.mlflow.plugins.module_utils._progress import (
     progress_from_environment,
 )
@@ -265,7 +266,9 @@ def main() -> None:
     result = run(
         module,
         module.params,
-        lambda progress: Engine(api, targets, options, progress=progress).run(),
+        lambda progress: Engine(
+            api, targets, options, progress=progress, learn=what_it_waits_for(api)
+        ).run(),
         progress_from_environment(),
     )
     finish(module, result)

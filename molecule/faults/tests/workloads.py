@@ -238,11 +238,11 @@ def release(database: str, host: str = f"postgres.{SHARED}", password: str = "")
     return found
 
 
-def migration(database: str) -> list[Object]:
+def migration(database: str, host: str = f"postgres.{SHARED}") -> list[Object]:
     """The tree's migration Job on a database of the shared Postgres."""
     text = (ROOT / "kustomize/components/migration/migration-job.yml").read_text()
     item = yaml.safe_load(text)
-    parts = release(database)
+    parts = release(database, host)
     server = next(one for one in parts if one["kind"] == "Deployment")
     names = json.dumps(server["spec"]["template"]["spec"])
     pod = item["spec"]["template"]["spec"]

@@ -11,7 +11,7 @@ import threading
 import typing as t
 
 import pytest
-from ansible_collections.mlops.mlflow.plugins.module_utils import _mlflow
+from ansible_collections.mlops.mlflow.plugins.module_utils import _mlflow, _schema
 from ansible_collections.mlops.mlflow.plugins.module_utils._client import ApiError
 from ansible_collections.mlops.mlflow.plugins.module_utils._kinds import DEPLOYMENT, JOB
 from ansible_collections.mlops.mlflow.plugins.module_utils._verdict import Target
@@ -82,7 +82,7 @@ def pod(**status: t.Any) -> dict[str, t.Any]:
         "metadata": {"name": "mlflow-a", "namespace": "ns", "uid": "p"},
         "spec": {
             "initContainers": [
-                {"name": "schema-wait", "command": ["python3", _mlflow.SCHEMA_HELPER, "wait"]}
+                {"name": "schema-wait", "command": ["python3", _schema.HELPER, "wait"]}
             ],
             "containers": [{"name": "mlflow", "image": IMAGE}],
         },
