@@ -25,6 +25,7 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlop
 LEASE = "mlflow-release"
 NOTE = "mlops.mlflow/replicas"
 TTL = 30
+STAYING = "a-server-that-stays"
 # What the clocks of several API servers may differ by; see plugins/module_utils/_lease.py.
 ALLOWANCE = 5
 
@@ -300,27 +301,39 @@ def test_a_pod_that_stays_stops_the_migration_and_the_server_comes_back(
 ) -> None:
     replicas, _note = service(kubectl)
     delete_migration(kubectl)
-    label = "--selector=app.kubernetes.io/component=server"
-    names = kubectl("get", "pods", label, f"--namespace={NAMESPACE}", "--output=name").split()
-    assert names
-    staying = names[0]
-    finalizers = '{"metadata": {"finalizers": %s}}'
-    kubectl(
-        "patch",
-        staying,
-        f"--namespace={NAMESPACE}",
-        f"--patch={finalizers % json.dumps(['example.org/stays'])}",
-    )
+    before = found(kubectl, "deployment", "mlflow")
+    assert before
+    # As a server on a node that does not answer: it runs on, for all one knows.
+    pod = before["spec"]["template"]["spec"]
+    container = {
+        "name": "main",
+        "image": pod["containers"][0]["image"],
+        "command": ["sleep", "600"],
+        "securityContext": pod["containers"][0]["securityContext"],
+        "readinessProbe": {"exec": {"command": ["false"]}},
+    }
+    staying = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": STAYING, "labels": before["spec"]["selector"]["matchLabels"]},
+        "spec": {
+            "automountServiceAccountToken": False,
+            "securityContext": pod["securityContext"],
+            "containers": [container],
+        },
+    }
+    where = f"--namespace={NAMESPACE}"
+    kubectl("apply", where, "--filename=-", stdin=json.dumps(staying))
     try:
         run = start("--extra-vars=mlflow_migration_strategy=offline")
         code, output = ended(run)
     finally:
-        kubectl("patch", staying, f"--namespace={NAMESPACE}", f"--patch={finalizers % 'null'}")
+        kubectl("delete", "pod", STAYING, where, "--grace-period=1", "--ignore-not-found")
     assert code != 0
     # It is named, and nothing was migrated beside a server that may still write.
-    assert staying.removeprefix("pod/") in output, output
+    assert f"these pods are still there: {STAYING}" in output, output
     assert "The old version still serves." in output, output
     job = "--selector=app.kubernetes.io/component=migration"
-    assert not kubectl("get", "jobs", job, f"--namespace={NAMESPACE}", "--output=name").strip()
+    assert not kubectl("get", "jobs", job, where, "--output=name").strip()
     assert service(kubectl) == (replicas, None)
     assert holder(kubectl) == ""
