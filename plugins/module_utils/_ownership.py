@@ -99,7 +99,7 @@ def taken_over(
         if entry.get("apiVersion") == newest.get("apiVersion"):
             fields = _union(fields, entry.get("fieldsV1") or {})
     if leave_replicas:
-        fields["f:spec"].pop("f:replicas", None)
+        fields.get("f:spec", {}).pop("f:replicas", None)
     ours = {**newest, "manager": manager, "operation": "Apply", "fieldsV1": fields}
     return [ours] + [entry for entry in entries if entry not in chosen]
 
