@@ -25,20 +25,6 @@ _UNREACHABLE = re.compile(
 )
 
 
-def running_helper(pod: Object) -> str:
-    """Return the name of the container in which the schema helper runs now, or ''."""
-    running = {
-        status.get("name")
-        for status in (pod.get("status") or {}).get("containerStatuses") or []
-        if (status.get("state") or {}).get("running") is not None
-    }
-    for container in (pod.get("spec") or {}).get("containers") or []:
-        words = [*(container.get("command") or []), *(container.get("args") or [])]
-        if container.get("name") in running and _schema.HELPER in words:
-            return str(container["name"])
-    return ""
-
-
 def unreachable_in(line: str) -> _schema.Verdict:
     """Return the databases that the helper cannot reach, by the last line that it wrote."""
     return {
@@ -53,7 +39,7 @@ def what_it_waits_for(api: Api) -> t.Callable[[Seen], CheckResult | None]:
     def learn(seen: Seen) -> CheckResult | None:
         for target, (_item, pods) in seen.items():
             for pod in pods if target.kind == JOB else []:
-                container = running_helper(pod)
+                container = _schema.helper_runs_in(pod, init=False)
                 problem = _problem(api, pod, container) if container else None
                 if problem:
                     return CheckResult(False, problem.message, (problem,))

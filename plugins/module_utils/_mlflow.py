@@ -194,18 +194,6 @@ def schema_from_messages(pods: t.Iterable[Object]) -> _schema.Verdict | None:
     return found[1] if found else None
 
 
-def waiting_for_schema(pod: Object) -> str:
-    """Return the name of the init container in which a pod waits for its schema now, or ''."""
-    for status in (pod.get("status") or {}).get("initContainerStatuses") or []:
-        if (status.get("state") or {}).get("running") is None:
-            continue
-        for container in (pod.get("spec") or {}).get("initContainers") or []:
-            words = [*(container.get("command") or []), *(container.get("args") or [])]
-            if container.get("name") == status.get("name") and _schema.HELPER in words:
-                return str(status["name"])
-    return ""
-
-
 class MlflowCheck:
     """The check that wait_for_mlflow adds to the engine."""
 
@@ -261,7 +249,7 @@ class MlflowCheck:
         """Find out what a pod that waits for its schema waits for; None if none does."""
         _deployment, pods, _job_pods = _parts(seen)
         for pod in pods:
-            container = waiting_for_schema(pod)
+            container = _schema.helper_runs_in(pod, init=True)
             if not container:
                 continue
             verdict, _trouble = self._run_helper(pod, container)

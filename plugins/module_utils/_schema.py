@@ -62,6 +62,23 @@ def _is_verdict(value: t.Any) -> bool:
     return isinstance(tracking, dict) and isinstance(tracking.get("state"), str)
 
 
+def helper_runs_in(pod: dict[str, t.Any], init: bool) -> str:
+    """Return the name of the container, or init container, in which the helper runs now, or ''."""
+    statuses, containers = (
+        ("initContainerStatuses", "initContainers") if init else ("containerStatuses", "containers")
+    )
+    running = {
+        status.get("name")
+        for status in (pod.get("status") or {}).get(statuses) or []
+        if (status.get("state") or {}).get("running") is not None
+    }
+    for container in (pod.get("spec") or {}).get(containers) or []:
+        words = [*(container.get("command") or []), *(container.get("args") or [])]
+        if container.get("name") in running and HELPER in words:
+            return str(container["name"])
+    return ""
+
+
 def at_head(verdict: Verdict) -> bool:
     """Say whether every database in the verdict is at its head."""
     return all(entry.get("state") == "at_head" for _name, entry in _databases(verdict))

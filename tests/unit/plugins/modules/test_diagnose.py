@@ -11,7 +11,7 @@ import typing as t
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.mlops.mlflow.plugins.module_utils import _diagnosis, _inspection, _mlflow
+from ansible_collections.mlops.mlflow.plugins.module_utils import _diagnosis, _inspection, _schema
 from ansible_collections.mlops.mlflow.plugins.module_utils._engine import CheckResult
 from ansible_collections.mlops.mlflow.plugins.module_utils._kinds import (
     CLAIM,
@@ -369,7 +369,7 @@ def test_a_first_start_is_no_failure(
         return {"tracking": entry}, ("", "")
 
     monkeypatch.setattr(_inspection.MlflowCheck, "_run_helper", run_helper)
-    monkeypatch.setattr(_mlflow, "waiting_for_schema", lambda _pod: "schema-wait")
+    monkeypatch.setattr(_schema, "helper_runs_in", lambda _pod, init: "schema-wait")
     assert one(run(ask=True), "experiments")["status"] == status
 
 
