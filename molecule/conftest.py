@@ -104,32 +104,39 @@ def objects(kubectl: Kubectl) -> Callable[[str, str], list[dict[str, Any]]]:
     return call
 
 
+def run_playbook(
+    playbook: str, *arguments: str, inventory: str = "development", timeout: float = 900
+) -> Run:
+    """Run a playbook against the tests' cluster, as a person does; timeout in seconds."""
+    done = subprocess.run(
+        [
+            "ansible-playbook",
+            f"--inventory={ROOT}/inventories/{inventory}",
+            f"--inventory={ROOT}/molecule/inventory",
+            str(ROOT / playbook),
+            *arguments,
+        ],
+        cwd=ROOT,
+        env={
+            **ENVIRONMENT,
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_NOCOLOR": "1",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    return Run(done.returncode, done.stdout)
+
+
 @pytest.fixture(scope="session")
 def site() -> Callable[..., Run]:
     """Runs site.yml, or another playbook, against the tests' cluster, with more arguments."""
 
     def call(*arguments: str, inventory: str = "development", playbook: str = "site.yml") -> Run:
-        done = subprocess.run(
-            [
-                "ansible-playbook",
-                f"--inventory={ROOT}/inventories/{inventory}",
-                f"--inventory={ROOT}/molecule/inventory",
-                str(ROOT / playbook),
-                *arguments,
-            ],
-            cwd=ROOT,
-            env={
-                **ENVIRONMENT,
-                "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-                "ANSIBLE_NOCOLOR": "1",
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            timeout=900,
-            check=False,
-        )
-        return Run(done.returncode, done.stdout)
+        return run_playbook(playbook, *arguments, inventory=inventory)
 
     return call

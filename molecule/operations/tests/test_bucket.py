@@ -9,16 +9,13 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import subprocess
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.mlops.mlflow.molecule.conftest import run_playbook
 
-ROOT = Path(__file__).parents[3]
 NAMESPACE = f"{os.environ.get('MLFLOW_TEST_NAMESPACE', 'mlflow-operations')}-bucket"
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlops-mlflow"
 SETTINGS = {
     "mlflow_namespace": NAMESPACE,
     "mlflow_replicas": 1,
@@ -39,30 +36,10 @@ Kubectl = Callable[..., str]
 
 
 def play(playbook: str, **changes: Any) -> str:
-    done = subprocess.run(
-        [
-            "ansible-playbook",
-            f"--inventory={ROOT}/inventories/staging",
-            f"--inventory={ROOT}/molecule/inventory",
-            f"--extra-vars={json.dumps({**SETTINGS, **changes})}",
-            str(ROOT / playbook),
-        ],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "PATH": f"{CACHE / 'bin'}:{os.environ['PATH']}",
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_NOCOLOR": "1",
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-    return " ".join(done.stdout.split())
+    settings = json.dumps({**SETTINGS, **changes})
+    run = run_playbook(playbook, f"--extra-vars={settings}", inventory="staging")
+    assert run.code == 0, run.output
+    return " ".join(run.output.split())
 
 
 def psql(kubectl: Kubectl, statement: str) -> str:

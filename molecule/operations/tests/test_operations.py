@@ -9,17 +9,15 @@ from __future__ import annotations
 import base64
 import json
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.mlops.mlflow.molecule.conftest import Run, run_playbook
 from ansible_collections.mlops.mlflow.plugins.plugin_utils.plan import HEADS
 
-ROOT = Path(__file__).parents[3]
 NAMESPACE = os.environ.get("MLFLOW_TEST_NAMESPACE", "mlflow-operations")
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlops-mlflow"
 VERSION = "3.17.2"
 SETTINGS = {
     "mlflow_namespace": NAMESPACE,
@@ -39,39 +37,17 @@ KEPT = {
 }
 
 Kubectl = Callable[..., str]
-Run = subprocess.CompletedProcess[str]
 
 
 def play(playbook: str, *options: str, **changes: Any) -> Run:
-    return subprocess.run(
-        [
-            "ansible-playbook",
-            f"--inventory={ROOT}/inventories/staging",
-            f"--inventory={ROOT}/molecule/inventory",
-            f"--extra-vars={json.dumps({**SETTINGS, **changes})}",
-            *options,
-            str(ROOT / playbook),
-        ],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "PATH": f"{CACHE / 'bin'}:{os.environ['PATH']}",
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_NOCOLOR": "1",
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        timeout=900,
-        check=False,
-    )
+    settings = json.dumps({**SETTINGS, **changes})
+    return run_playbook(playbook, f"--extra-vars={settings}", *options, inventory="staging")
 
 
 def good(playbook: str, *options: str, **changes: Any) -> str:
     done = play(playbook, *options, **changes)
-    assert done.returncode == 0, done.stdout
-    return done.stdout
+    assert done.code == 0, done.output
+    return done.output
 
 
 def told(playbook: str, variable: str, folder: Path, **changes: Any) -> dict[str, Any]:
@@ -208,8 +184,8 @@ def test_a_teardown_is_confirmed(kubectl: Kubectl) -> None:
         ),
     ):
         done = play("playbooks/teardown.yml", **changes)
-        assert done.returncode != 0, done.stdout
-        assert words in " ".join(done.stdout.split()), done.stdout
+        assert done.code != 0, done.output
+        assert words in " ".join(done.output.split()), done.output
     good("playbooks/teardown.yml", "--check", teardown_confirm=NAMESPACE)
     assert there(kubectl) == before
 
@@ -247,8 +223,8 @@ def test_all_of_it_goes_when_it_is_named(kubectl: Kubectl) -> None:
     named = {"teardown_confirm": NAMESPACE, "teardown_delete": everything}
     before = there(kubectl)
     done = play("playbooks/teardown.yml", **named)
-    assert done.returncode != 0, done.stdout
-    assert "holds more than this release: ConfigMap/theirs" in " ".join(done.stdout.split())
+    assert done.code != 0, done.output
+    assert "holds more than this release: ConfigMap/theirs" in " ".join(done.output.split())
     assert there(kubectl) == before
     kubectl("delete", "configmap", "theirs", f"--namespace={NAMESPACE}")
     good("playbooks/teardown.yml", **named)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.mlops.mlflow.molecule.conftest import Run, run_playbook
 
 ROOT = Path(__file__).parents[3]
 NAMESPACE = os.environ.get("MLFLOW_TEST_NAMESPACE", "mlflow-rotate")
@@ -40,35 +41,15 @@ SETTINGS = {
 Kubectl = Callable[..., str]
 
 
-def play(playbook: str, **changes: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [
-            "ansible-playbook",
-            f"--inventory={ROOT}/inventories/staging",
-            f"--inventory={ROOT}/molecule/inventory",
-            f"--extra-vars={json.dumps({**SETTINGS, **changes})}",
-            str(ROOT / playbook),
-        ],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "PATH": f"{CACHE / 'bin'}:{os.environ['PATH']}",
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_NOCOLOR": "1",
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        timeout=1200,
-        check=False,
-    )
+def play(playbook: str, **changes: Any) -> Run:
+    settings = json.dumps({**SETTINGS, **changes})
+    return run_playbook(playbook, f"--extra-vars={settings}", inventory="staging", timeout=1200)
 
 
 def rotate(*keys: str, **changes: Any) -> str:
     done = play("playbooks/rotate.yml", rotate_secrets=list(keys), **changes)
-    assert done.returncode == 0, done.stdout
-    return done.stdout
+    assert done.code == 0, done.output
+    return done.output
 
 
 def values(kubectl: Kubectl) -> dict[str, str]:
@@ -95,7 +76,7 @@ def in_server(kubectl: Kubectl, source: str) -> str:
 @pytest.fixture(scope="module", autouse=True)
 def release(kubectl: Kubectl) -> Iterator[None]:
     done = play("site.yml")
-    assert done.returncode == 0, done.stdout
+    assert done.code == 0, done.output
     yield
     if "MLFLOW_TEST_KEEP" not in os.environ:
         kubectl("delete", "namespace", NAMESPACE, "--wait=false")
@@ -187,7 +168,7 @@ if not store.has_user("client"):
 def test_site_yml_agrees_with_what_was_rotated(kubectl: Kubectl) -> None:
     before = values(kubectl)
     done = play("site.yml")
-    assert done.returncode == 0, done.stdout
+    assert done.code == 0, done.output
     assert values(kubectl) == before
 
 
@@ -250,8 +231,8 @@ with Session(sqlalchemy.create_engine(os.environ["MLFLOW_BACKEND_STORE_URI"])) a
 """
     in_server(kubectl, make)
     refused = play("playbooks/rotate.yml", rotate_secrets=["webhook-encryption-key"])
-    assert refused.returncode != 0
-    message = " ".join(refused.stdout.split())
+    assert refused.code != 0
+    message = " ".join(refused.output.split())
     assert "webhook-encryption-key: 1 secret(s) in the database are encrypted with it" in message
     assert "rotate_force=true" in message
     before = values(kubectl)

@@ -11,15 +11,14 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from ansible_collections.mlops.mlflow.molecule.conftest import run_playbook
 
-ROOT = Path(__file__).parents[3]
 NAMESPACE = os.environ.get("MLFLOW_TEST_NAMESPACE", "mlflow-upgrade")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlops-mlflow"
 KUBECONFIG = CACHE / "clusters" / os.environ["KIND_CLUSTER_NAME"] / "kubeconfig"
@@ -58,31 +57,10 @@ def play(playbook: str, version: str = NEW, **changes: Any) -> Run:
     """Run a playbook with the staging inventory."""
     settings = {**SETTINGS, "mlflow_image": f"{IMAGE}:{version}", **changes}
     began = time.monotonic()
-    done = subprocess.run(
-        [
-            "ansible-playbook",
-            f"--inventory={ROOT}/inventories/staging",
-            f"--inventory={ROOT}/molecule/inventory",
-            f"--extra-vars={json.dumps(settings)}",
-            str(ROOT / playbook),
-        ],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "PATH": f"{CACHE / 'bin'}:{os.environ['PATH']}",
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_NOCOLOR": "1",
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        timeout=900,
-        check=False,
-    )
+    done = run_playbook(playbook, f"--extra-vars={json.dumps(settings)}", inventory="staging")
     took = time.monotonic() - began
-    print(f"{playbook} {version} {sorted(changes)}: rc={done.returncode} in {took:.0f} s")
-    return Run(done.returncode, done.stdout, took)
+    print(f"{playbook} {version} {sorted(changes)}: rc={done.code} in {took:.0f} s")
+    return Run(done.code, done.output, took)
 
 
 def succeed(playbook: str, version: str = NEW, **changes: Any) -> Run:
