@@ -1,6 +1,6 @@
 """Everything that proves the collection, fast checks first; ends with how many tests passed.
 
-Usage: python scripts/test.py [--only STAGE …]
+Usage: python scripts/test.py [--only STAGE … | --scenarios NAME …]
 Stages: lint sanity unit ship manifests bad-input integration molecule
 """
 
@@ -15,9 +15,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import IO, NamedTuple
 from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,9 +26,23 @@ BIN = ROOT / ".venv" / "bin"
 COLLECTION = ".ansible/collections/ansible_collections/mlops/mlflow"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlops-mlflow"
 CLUSTER = os.environ.get("MLFLOW_TEST_CLUSTER", "mlflow-test")
-# What molecule remembers belongs to the cluster. Its own choice of a place goes by the name of the
-# checkout's folder, which two checkouts may have in common.
-NOTES = CACHE / "molecule" / CLUSTER
+PORT = int(os.environ.get("MLFLOW_TEST_HTTP_PORT", "15050"))
+# Scenarios wait for more than they work: two at a time, each on a cluster of its own.
+CLUSTERS = {f"{CLUSTER}-{number}": PORT + number for number in range(2)}
+# It holds what is said against the clock, to two seconds: nothing else runs beside it.
+ALONE = ("faults",)
+# Those that take longest, longest first, so that both clusters are done at about the same time.
+LONGEST = (
+    "upgrade",
+    "restore",
+    "lock",
+    "rotate",
+    "leaks",
+    "kubectl",
+    "production",
+    "awx",
+)
+SCENARIOS = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
 # Not yet seen to pass whole on a quiet machine, so they prove nothing; each can be run alone with
 # molecule test -s NAME. A scenario leaves this list when it has passed three times.
 UNPROVEN = (
@@ -70,29 +85,52 @@ class Count(NamedTuple):
         return Count(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
 
 
-def run(command: list[str], cwd: Path = ROOT, **environment: str) -> bool:
-    """Run a command in front of the reader; whether it succeeded."""
-    print("$", " ".join(command), flush=True)
+def start(
+    command: list[str],
+    cwd: Path = ROOT,
+    output: IO[str] | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> subprocess.Popen[str]:
+    """Start a command, in front of the reader or with its output in a file."""
     settings = {
         **os.environ,
         "PATH": f"{BIN}:{CACHE / 'bin'}:{os.environ['PATH']}",
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-        "MOLECULE_EPHEMERAL_DIRECTORY": str(NOTES),
         **environment,
     }
     # In a group of its own, so that nothing that it started outlives an interruption.
-    with subprocess.Popen(
-        command, cwd=cwd, env=settings, stdin=subprocess.DEVNULL, start_new_session=True
-    ) as process:
-        try:
-            return process.wait() == 0
-        except BaseException:
-            os.killpg(process.pid, signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=10)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            raise
+    return subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=settings,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT if output else None,
+        start_new_session=True,
+        text=True,
+    )
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    """End a command with all that it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=10)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def run(command: list[str], cwd: Path = ROOT) -> bool:
+    """Run a command in front of the reader; whether it succeeded."""
+    print("$", " ".join(command), flush=True)
+    process = start(command, cwd)
+    try:
+        return process.wait() == 0
+    except BaseException:
+        stop(process)
+        raise
 
 
 def be_stopped_by(*signals: signal.Signals) -> None:
@@ -198,53 +236,116 @@ def integration() -> Count:
     return pytest("--numprocesses=2", "tests/integration")
 
 
-def molecule() -> Count:
-    scenarios = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
-    with tempfile.TemporaryDirectory() as folder:
-        ok = False
-        # An earlier run that was killed may have left its cluster.
-        remove_cluster()
-        try:
-            # molecule/conftest.py has each scenario's verification write a report there.
-            excluded = [f"--exclude={name}" for name in UNPROVEN if name in scenarios]
-            ok = run(
-                [str(BIN / "molecule"), "test", "--all", "--destroy=always", *excluded],
-                MLFLOW_TEST_REPORTS=folder,
-            )
-        finally:
-            # Also when interrupted: molecule itself may not have come to it.
-            with undisturbed():
-                remove_cluster()
-        total = Count()
-        for scenario in scenarios:
-            if scenario in UNPROVEN:
-                print(f"scenario {scenario}: not run, see UNPROVEN in scripts/test.py", flush=True)
-                continue
-            count = counted(Path(folder, f"{scenario}.xml"), succeeded=True)
-            print(f"scenario {scenario}: {count.passed} passed, {count.failed} failed", flush=True)
-            total = total.plus(count)
+class Scenario(NamedTuple):
+    """A scenario that runs."""
+
+    name: str
+    process: subprocess.Popen[str]
+    output: Path
+    began: float
+
+
+def molecule(chosen: Collection[str] = ()) -> Count:
+    """Run scenarios, the proven ones if none are chosen."""
+    wanted = [name for name in SCENARIOS if name in (chosen or set(SCENARIOS) - set(UNPROVEN))]
+    for name in SCENARIOS:
+        if name not in wanted and not chosen:
+            print(f"scenario {name}: not run, see UNPROVEN in scripts/test.py", flush=True)
+    wanted.sort(key=lambda name: LONGEST.index(name) if name in LONGEST else len(LONGEST))
+    first, *_ = CLUSTERS
+    # An earlier run that was killed may have left its clusters.
+    remove_clusters()
+    try:
+        total = each_scenario([name for name in wanted if name in ALONE], [first])
+        together = [name for name in wanted if name not in ALONE]
+        total = total.plus(each_scenario(together, list(CLUSTERS)))
+    finally:
+        # Also when interrupted: molecule itself may not have come to it.
+        with undisturbed():
+            remove_clusters()
     left = leftovers()
     for line in left:
         print(f"left behind: {line}", flush=True)
-    results = (ok, not left)
-    return total.plus(Count(passed=results.count(True), failed=results.count(False)))
+    return total.plus(Count(passed=int(not left), failed=int(bool(left))))
 
 
-def remove_cluster() -> None:
-    # Molecule's notes say that there is a cluster, and it would not look.
-    shutil.rmtree(NOTES, ignore_errors=True)
-    run(
-        [
-            str(BIN / "ansible-playbook"),
-            "playbooks/kind.yml",
-            "--extra-vars=kind_cluster_state=absent",
-            f"--extra-vars=kind_cluster_name={CLUSTER}",
-        ]
+def each_scenario(names: list[str], clusters: list[str]) -> Count:
+    """Run scenarios, as many at a time as there are clusters; their outputs one after another."""
+    waiting = list(names)
+    running: dict[str, Scenario] = {}
+    total = Count()
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            while waiting or running:
+                for cluster in clusters:
+                    if waiting and cluster not in running:
+                        running[cluster] = start_scenario(waiting.pop(0), cluster, Path(folder))
+                time.sleep(0.5)
+                ended = [
+                    name for name, found in running.items() if found.process.poll() is not None
+                ]
+                for cluster in ended:
+                    total = total.plus(end_scenario(running.pop(cluster), Path(folder)))
+        finally:
+            for found in running.values():
+                stop(found.process)
+    return total
+
+
+def start_scenario(name: str, cluster: str, folder: Path) -> Scenario:
+    command = [str(BIN / "molecule"), "test", f"--scenario-name={name}", "--destroy=never"]
+    print("$", " ".join(command), "# on", cluster, flush=True)
+    settings = {
+        "MLFLOW_TEST_CLUSTER": cluster,
+        "MLFLOW_TEST_HTTP_PORT": str(CLUSTERS[cluster]),
+        "MLFLOW_TEST_REPORTS": str(folder),
+        "MOLECULE_EPHEMERAL_DIRECTORY": str(notes(cluster)),
+    }
+    output = folder / f"{name}.log"
+    with output.open("w", encoding="utf-8") as file:
+        process = start(command, output=file, environment=settings)
+    return Scenario(name, process, output, time.monotonic())
+
+
+def end_scenario(scenario: Scenario, folder: Path) -> Count:
+    """Print what a scenario wrote; count its tests, and itself as one."""
+    with scenario.output.open(encoding="utf-8", errors="replace") as output:
+        shutil.copyfileobj(output, sys.stdout)
+    ok = scenario.process.returncode == 0
+    count = counted(Path(folder, f"{scenario.name}.xml"), succeeded=True)
+    took = time.monotonic() - scenario.began
+    print(
+        f"scenario {scenario.name}: {count.passed} passed, {count.failed} failed in {took:.0f} s"
+        + ("" if ok else "; molecule failed"),
+        flush=True,
     )
+    return count.plus(Count(passed=int(ok), failed=int(not ok)))
+
+
+def notes(cluster: str) -> Path:
+    """Where molecule remembers what it did with a cluster.
+
+    Its own choice of a place goes by the name of the checkout's folder, which two may share.
+    """
+    return CACHE / "molecule" / cluster
+
+
+def remove_clusters() -> None:
+    for cluster in CLUSTERS:
+        # Molecule's notes say that there is a cluster, and it would not look.
+        shutil.rmtree(notes(cluster), ignore_errors=True)
+        run(
+            [
+                str(BIN / "ansible-playbook"),
+                "playbooks/kind.yml",
+                "--extra-vars=kind_cluster_state=absent",
+                f"--extra-vars=kind_cluster_name={cluster}",
+            ]
+        )
 
 
 def leftovers() -> list[str]:
-    """What a cluster of the tests would leave on this machine."""
+    """What the clusters of the tests would leave on this machine."""
     found = []
     environment = {**os.environ, "CONTAINERS_CONF": str(CACHE / "containers.conf")}
     for engine in filter(shutil.which, ("docker", "podman")):
@@ -259,14 +360,16 @@ def leftovers() -> list[str]:
             for name in names(engine, "ps", "--all", "--format={{.Names}}")
             if name.endswith("-control-plane")
         ]
-        if f"{CLUSTER}-control-plane" in nodes:
-            found.append(f"container {CLUSTER}-control-plane")
+        ours = {f"{cluster}-control-plane" for cluster in CLUSTERS}
+        found += [f"container {name}" for name in nodes if name in ours]
         # Another cluster may be using it.
         if not nodes and "kind" in names(engine, "network", "ls", "--format={{.Name}}"):
             found.append("network kind")
-    if (CACHE / "clusters" / CLUSTER).exists():
-        found.append(f"folder clusters/{CLUSTER}")
-    return found
+    return found + [
+        f"folder clusters/{cluster}"
+        for cluster in CLUSTERS
+        if (CACHE / "clusters" / cluster).exists()
+    ]
 
 
 STAGES: dict[str, Callable[[], Count]] = {
@@ -287,7 +390,9 @@ FAST = {"lint", "sanity", "unit", "ship", "manifests"}
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=STAGES, default=list(STAGES))
-    wanted = parser.parse_args().only
+    parser.add_argument("--scenarios", nargs="+", choices=SCENARIOS, default=[])
+    arguments = parser.parse_args()
+    wanted = ["molecule"] if arguments.scenarios else arguments.only
     be_stopped_by(*SIGNALS)
     total = Count()
     for name, stage in STAGES.items():
@@ -298,7 +403,7 @@ def main() -> int:
             continue
         print(f"== {name}", flush=True)
         started = time.monotonic()
-        count = stage()
+        count = molecule(arguments.scenarios) if arguments.scenarios else stage()
         total = total.plus(count)
         print(
             f"== {name}: {count.passed} passed, {count.failed} failed, {count.skipped} skipped"

@@ -303,7 +303,9 @@ def kill_when(moment: Callable[[], bool], *arguments: str) -> None:
 def test_a_lost_namespace_comes_back_from_a_file(
     kubectl: Kubectl, site: Site, backup: Backup
 ) -> None:
-    kubectl("delete", "namespace", NAMESPACE, "--timeout=240s")
+    kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+    kubectl("delete", "pods", "--all", f"--namespace={NAMESPACE}", "--grace-period=0", "--force")
+    kubectl("wait", f"namespace/{NAMESPACE}", "--for=delete", "--timeout=240s")
     run = site(*OWN)
     assert run.code == 0, run.output
     assert not contents(kubectl)["runs"].startswith(f"{RUNS} ")
