@@ -3,7 +3,7 @@
 SHELL := bash
 ENV = eval "$$(scripts/env)" &&
 
-.PHONY: help setup up down env lint test test-unit bench pin ee docs lock
+.PHONY: help setup up down env lint test test-long test-unit bench pin ee docs lock
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
@@ -25,6 +25,9 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint
 
 test: setup ## Everything, on a cluster of its own that is removed afterwards
 	@.venv/bin/python scripts/test.py
+
+test-long: setup ## The scenarios that take too long for make test
+	@.venv/bin/python scripts/test.py --scenarios interruption operations
 
 test-unit: setup ## The unit tests
 	@.venv/bin/python scripts/test.py --only unit
