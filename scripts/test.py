@@ -104,7 +104,9 @@ def start(
 
 
 def stop(process: subprocess.Popen[str]) -> None:
-    """End a command with all that it started."""
+    """End a command, if it has not ended, with all that it started."""
+    if process.poll() is not None:
+        return
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -143,9 +145,30 @@ def undisturbed() -> Iterator[None]:
 
 
 def each(*commands: list[str]) -> Count:
-    """Run all commands, each of which counts as one test."""
-    results = [run(command) for command in commands]
+    """Run all commands at once; print what they say in their order, count each as one test."""
+    results = []
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = [Path(folder, str(number)) for number in range(len(commands))]
+        processes = []
+        try:
+            for command, path in zip(commands, outputs, strict=True):
+                with path.open("w", encoding="utf-8") as file:
+                    processes.append(start(command, output=file))
+            for command, path, process in zip(commands, outputs, processes, strict=True):
+                print("$", " ".join(command), flush=True)
+                results.append(process.wait() == 0)
+                show(path)
+        finally:
+            for process in processes:
+                stop(process)
     return Count(passed=results.count(True), failed=results.count(False))
+
+
+def show(output: Path) -> None:
+    """Print what a command wrote to a file."""
+    with output.open(encoding="utf-8", errors="replace") as file:
+        shutil.copyfileobj(file, sys.stdout)
+    sys.stdout.flush()
 
 
 def counted(report: Path, succeeded: bool) -> Count:
@@ -217,7 +240,7 @@ def manifests() -> Count:
         return Count(failed=1)
     if not run([str(BIN / "ansible-playbook"), "tests/matrix/prepare.yml"]):
         return Count(failed=1)
-    return pytest("tests/manifests", "tests/matrix")
+    return pytest("--numprocesses=2", "tests/manifests", "tests/matrix")
 
 
 def integration() -> Count:
@@ -302,8 +325,7 @@ def start_scenario(name: str, cluster: str, folder: Path) -> Scenario:
 
 def end_scenario(scenario: Scenario, folder: Path) -> Count:
     """Print what a scenario wrote; count its tests, and itself as one."""
-    with scenario.output.open(encoding="utf-8", errors="replace") as output:
-        shutil.copyfileobj(output, sys.stdout)
+    show(scenario.output)
     ok = scenario.process.returncode == 0
     count = counted(Path(folder, f"{scenario.name}.xml"), succeeded=True)
     took = time.monotonic() - scenario.began
