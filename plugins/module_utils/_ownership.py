@@ -13,6 +13,9 @@ import typing as t
 Object = dict[str, t.Any]
 
 FIELD_MANAGER = "mlops.mlflow"
+# Of what only a backup's Jobs need, where the release does not have the component: see
+# roles/backup/tasks/objects.yml.
+BACKUPS_FIELD_MANAGER = "mlops.mlflow.backups"
 # How many replicas a Deployment had before it was taken out of service.
 OFFLINE_ANNOTATION = "mlops.mlflow/replicas"
 

@@ -116,6 +116,13 @@ prune:
   returned: success
   type: list
   elements: dict
+left_by_backups:
+  description:
+    - What Jobs of a backup or a restore needed that is no part of the release, as definitions to
+      delete. It tells of a run, not of the release, and so is no difference.
+  returned: success
+  type: list
+  elements: dict
 existing:
   description: Objects of the release that are there, as C(KIND/NAME).
   returned: success
@@ -151,6 +158,7 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._cluster import (
     collection_path,
 )
 from ansible_collections.mlops.mlflow.plugins.module_utils._ownership import (
+    BACKUPS_FIELD_MANAGER,
     FIELD_MANAGER,
     OFFLINE_ANNOTATION,
     Object,
@@ -230,6 +238,7 @@ class Comparison:
         self.restarts: list[str] = []
         self.offline: list[str] = []
         self.image = ""
+        self.left_by_backups: list[Object] = []
         self.problems: list[str] = []
         answer = cluster.request("GET", f"/api/v1/namespaces/{namespace}")
         if answer.status not in (200, 404):
@@ -337,12 +346,15 @@ class Comparison:
                 ):
                     continue
                 if (
-                    identity(item) not in rendered
-                    and is_ours(item, self._manager)
-                    and not metadata.get("deletionTimestamp")
-                    and not metadata.get("ownerReferences")
+                    identity(item) in rendered
+                    or metadata.get("deletionTimestamp")
+                    or metadata.get("ownerReferences")
                 ):
+                    continue
+                if is_ours(item, self._manager):
                     found.append(_definition(item))
+                elif is_ours(item, BACKUPS_FIELD_MANAGER):
+                    self.left_by_backups.append(_definition(item))
         if any(item["kind"] == "Secret" for item in found) and not self._may_delete_secrets():
             return [item for item in found if item["kind"] != "Secret"]
         return found
@@ -385,6 +397,7 @@ def compare(cluster: Cluster, params: dict[str, t.Any], show: bool = False) -> d
         "take_over": comparison.take_over,
         "failed_jobs": comparison.failed_jobs,
         "prune": comparison.left_over(params["part_of"], rendered, params["secrets"]),
+        "left_by_backups": comparison.left_by_backups,
         "existing": comparison.existing,
         "restarts": comparison.restarts,
         "offline": comparison.offline,

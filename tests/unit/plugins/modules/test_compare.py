@@ -177,6 +177,23 @@ def test_only_our_own_leftovers_are_pruned(cluster: MemoryCluster) -> None:
     assert sorted(item["metadata"]["name"] for item in result["prune"]) == ["migrate-1", "old"]
 
 
+def test_what_a_backup_s_jobs_needed_is_no_difference(cluster: MemoryCluster) -> None:
+    backups = ("mlops.mlflow.backups", "Apply")
+    for name in ("mlflow-backup-1", "mlflow-backup-2"):
+        cluster.put(f"{NAMESPACE}/configmaps/{name}", config(name), backups)
+    claims = f"{NAMESPACE}/persistentvolumeclaims"
+    claim = {**config("mlflow-backups"), "kind": "PersistentVolumeClaim"}
+    cluster.put(f"{claims}/mlflow-backups", claim, backups)
+    result = run(cluster, config=[])
+    assert result["prune"] == []
+    found = [item["metadata"]["name"] for item in result["left_by_backups"]]
+    assert sorted(found) == ["mlflow-backup-1", "mlflow-backup-2"]
+    # With the component it is the release's, and has to become so.
+    result = run(cluster, config=[config("mlflow-backup-2")])
+    assert result["changes"]["config"] == ["update ConfigMap/mlflow-backup-2"]
+    assert [item["metadata"]["name"] for item in result["left_by_backups"]] == ["mlflow-backup-1"]
+
+
 def deployment(image: str, **spec: Any) -> Object:
     template = {"spec": {"containers": [{"name": "mlflow", "image": image}]}}
     metadata = {"name": "mlflow", "namespace": "here"}
