@@ -254,6 +254,8 @@ def done(
     about = summary(content)
     pending = record.pending or {}
     found = revisions(schema)
+    # A release with a smoke test serves when that has passed.
+    proof = "smoke test" if content.get("smoke_test_job") else "rollout"
     back_to = pending.get("back_to")
     again = record.releases[0] if record.releases else None
     if back_to is not None:
@@ -261,7 +263,7 @@ def done(
         record = record._replace(releases=record.releases[len(newer) :])
         again = record.releases[0] if record.releases else None
     if again and again["digest"] == about["digest"]:
-        updated = {**again, "schema": found or again.get("schema") or {}}
+        updated = {**again, "schema": found or again.get("schema") or {}, "proof": proof}
         if back_to is not None:
             updated["back_since"] = time
         return _trimmed(record._replace(releases=(updated, *record.releases[1:]), pending=None))
@@ -270,6 +272,7 @@ def done(
         "number": number,
         **about,
         "time": time,
+        "proof": proof,
         "schema": found,
         "backup": pending.get("backup"),
     }
@@ -349,6 +352,20 @@ def name(release: Object) -> str:
     number = release.get("number")
     what = f"MLflow {release.get('version') or release.get('image')}"
     return f"release {number} ({what})" if number else f"an unfinished release ({what})"
+
+
+def last(record: Record) -> Object | None:
+    """Return which release served last, since when, by what that is known, and what leads back."""
+    if not record.releases:
+        return None
+    newest = record.releases[0]
+    return {
+        "time": str(newest.get("back_since") or newest.get("time") or ""),
+        "proof": str(newest.get("proof") or "rollout"),
+        "number": newest["number"],
+        "version": newest.get("version") or None,
+        "backup": (newest.get("backup") or {}).get("name") or None,
+    }
 
 
 def needed_secrets(record: Record) -> list[str]:

@@ -115,11 +115,16 @@ def _age(moment: t.Any, wall: float) -> int | None:
     return max(0, round(wall - began)) if began else None
 
 
-def last_release(jobs: t.Iterable[Object], deployment: Object | None) -> Object | None:
+def last_release(
+    recorded: Object | None, jobs: t.Iterable[Object], deployment: Object | None
+) -> Object | None:
     """Return when the release was last seen to be good, and by what.
 
-    The smoke test's Job bears a name made from the whole release, so that each release has its own.
+    Where no release is recorded, as with plain kubectl, its objects tell. The smoke test's Job bears a name made from the whole release, so that each release has its own.
     """
+    if recorded is not None:
+        return recorded
+    unknown = {"number": None, "version": None, "backup": None}
     found = [
         (wall_seconds(entry.get("lastTransitionTime")), str(entry.get("lastTransitionTime")))
         for job in jobs
@@ -127,10 +132,10 @@ def last_release(jobs: t.Iterable[Object], deployment: Object | None) -> Object 
         and (entry := condition(job, "Complete", "True"))
     ]
     if found:
-        return {"time": max(found)[1], "proof": "smoke test"}
+        return {"time": max(found)[1], "proof": "smoke test", **unknown}
     rolled = condition(deployment or {}, "Progressing", "True") or {}
     if rolled.get("reason") == "NewReplicaSetAvailable":
-        return {"time": str(rolled.get("lastUpdateTime") or ""), "proof": "rollout"}
+        return {"time": str(rolled.get("lastUpdateTime") or ""), "proof": "rollout", **unknown}
     return None
 
 
@@ -241,13 +246,21 @@ def lines(status: t.Mapping[str, t.Any], wall: float) -> list[str]:
         words = f"written {_ago(entry['age_seconds'])}" if entry["exists"] else "is not there"
         table.append(("Secret", f"{entry['name']}  {words}"))
     good = status["last_release"]
-    when = f"{good['time']}, {_ago(_age(good['time'], wall))}" if good else ""
-    table.append(("last good", f"{when}, by its {good['proof']}" if good else "not known"))
+    table.append(("last good", _good(good, wall) if good else "not known"))
     lock = status["lock"]
     table.append(("lock", _lock(lock) if lock else "free"))
     table += [("not seen", note) for note in status["notes"]]
     width = max(len(name) for name, _text in table)
     return [f"{name:<{width}}  {text}".strip() for name, text in table]
+
+
+def _good(good: Object, wall: float) -> str:
+    which = ""
+    if good["number"] is not None:
+        what = f" (MLflow {good['version']})" if good["version"] else ""
+        which = f", release {good['number']}{what}"
+    back = f"; the backup {good['backup']} leads back" if good["backup"] else ""
+    return f"{good['time']}, {_ago(_age(good['time'], wall))}, by its {good['proof']}{which}{back}"
 
 
 def _lock(lock: Object) -> str:

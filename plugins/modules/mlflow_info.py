@@ -57,6 +57,7 @@ seealso:
   - module: mlops.mlflow.diagnose
   - module: mlops.mlflow.backup_info
   - module: mlops.mlflow.compare
+  - module: mlops.mlflow.releases
 """
 
 EXAMPLES = r"""
@@ -149,9 +150,17 @@ last_release:
   description:
     - When a release here was last seen to be good, and by what, V(smoke test), or V(rollout) where
       there is none; null if never.
+    - Its C(number) and C(version) are those that M(mlops.mlflow.releases) has recorded, and
+      C(backup) is the name of the backup that was taken before it and leads back, or null. Where no
+      release is recorded, the three are null, and the release's objects tell the rest.
   returned: success
   type: dict
-  sample: {time: "2026-11-24T19:07:12Z", proof: smoke test}
+  sample:
+    time: "2026-11-24T19:07:12Z"
+    proof: smoke test
+    number: 2
+    version: 3.17.2
+    backup: 20261124T190501Z
 objects:
   description: The health of each object, as M(mlops.mlflow.diagnose) returns it.
   returned: success
@@ -174,7 +183,7 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlops.mlflow.plugins.module_utils import _status
+from ansible_collections.mlops.mlflow.plugins.module_utils import _releases, _status
 from ansible_collections.mlops.mlflow.plugins.module_utils._client import (
     AUTH_ARG_SPEC,
     ApiError,
@@ -239,7 +248,9 @@ class Look:
             "secrets": self._secrets([one for one in (deployment, stateful) if one], wall),
             "lock": self._lock(),
             "last_release": _status.last_release(
-                _status.labelled(state.all(JOB, self._namespace), self._part_of), deployment
+                self._recorded(),
+                _status.labelled(state.all(JOB, self._namespace), self._part_of),
+                deployment,
             ),
             "objects": health["objects"],
             "notes": self._diagnosis.notes,
@@ -260,6 +271,20 @@ class Look:
             return []
         needed = _status.referenced(workloads)
         return _status.secrets(answer.body.get("items") or [], needed, self._part_of, wall)
+
+    def _recorded(self) -> Object | None:
+        path = collection_path("v1", "configmaps", self._namespace)
+        answer = self._cluster.request("GET", f"{path}/{_releases.NAME}")
+        if answer.status == 404:
+            return None
+        if answer.status != 200:
+            self._note(f"the record of releases ({answer.message})")
+            return None
+        try:
+            return _releases.last(_releases.read(answer.body))
+        except _releases.RecordError as error:
+            self._note(f"the record of releases ({error})")
+            return None
 
     def _lock(self) -> Object | None:
         try:

@@ -96,6 +96,7 @@ releases:
       postgres_image: docker.io/library/postgres:17
       digest: 0f3c5e7a9b1d2c4e
       time: "2026-11-25T14:05:09Z"
+      proof: smoke test
       schema: {tracking: dc11669786a5}
       backup: {name: 20261125T140301Z, time: "2026-11-25T14:03:01Z", revisions: {}}
       secrets: [mlflow-credentials]

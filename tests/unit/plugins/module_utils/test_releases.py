@@ -94,6 +94,24 @@ def test_a_release_is_recorded_once() -> None:
     assert deploy(once, release("3.16.1"), OLD_HEAD) == once
 
 
+def test_what_was_last_good(upgraded: Record) -> None:
+    assert _releases.last(Record()) is None
+    assert _releases.last(upgraded) == {
+        "time": NOW,
+        "proof": "rollout",
+        "number": 2,
+        "version": "3.17.2",
+        "backup": "b1",
+    }
+    # One that was begun has not served yet.
+    failed = begin(upgraded, release("3.17.2", COLOUR="red"))
+    assert _releases.last(failed) == _releases.last(upgraded)
+    smoke = {**release("3.17.2", COLOUR="red"), "smoke_test_job": "mlflow-smoke-test-1"}
+    proven = _releases.last(deploy(upgraded, smoke, NEW_HEAD))
+    assert proven
+    assert (proven["number"], proven["proof"], proven["backup"]) == (3, "smoke test", None)
+
+
 def test_no_secret_is_recorded() -> None:
     record = deploy(Record(), release("3.16.1"), OLD_HEAD)
     written = _releases.write(record, "here")

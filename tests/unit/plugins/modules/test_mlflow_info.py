@@ -24,6 +24,7 @@ Object = dict[str, t.Any]
 SPACE = f"/api/v1/namespaces/{NAMESPACE}"
 SECRETS = f"{SPACE}/secrets"
 LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/mlflow-release"
+RECORD = f"{SPACE}/configmaps/mlflow-releases"
 PATHS = {
     "Deployment": f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments",
     "ReplicaSet": f"/apis/apps/v1/namespaces/{NAMESPACE}/replicasets",
@@ -230,10 +231,72 @@ def test_when_it_was_last_good(server: FakeApi, run: t.Callable[..., Object]) ->
     deployment = next(item for item in release() if item["kind"] == "Deployment")
     deployment["status"]["conditions"] = [{**rolled, "lastUpdateTime": EARLY}]
     server.put(PATHS["Deployment"], deployment)
-    assert run()["last_release"] == {"time": EARLY, "proof": "rollout"}
+    unknown = {"number": None, "version": None, "backup": None}
+    assert run()["last_release"] == {"time": EARLY, "proof": "rollout", **unknown}
     server.put(PATHS["Job"], smoke_test("one", "2026-01-02T00:00:00Z"))
     server.put(PATHS["Job"], smoke_test("two", "2026-01-04T00:00:00Z"))
     # One that failed says nothing good of the release it was for.
     server.put(PATHS["Job"], smoke_test("three", "2026-01-05T00:00:00Z", "Failed"))
-    good = {"time": "2026-01-04T00:00:00Z", "proof": "smoke test"}
-    assert run()["last_release"] == good
+    good = {"time": "2026-01-04T00:00:00Z", "proof": "smoke test", **unknown}
+    result = run()
+    assert result["last_release"] == good
+    assert lines(result, "last good")[0].endswith("ago, by its smoke test")
+
+
+RECORDED: Object = {
+    "number": 2,
+    "version": "3.17.2",
+    "time": "2026-01-03T00:00:00Z",
+    "proof": "smoke test",
+    "backup": {"name": "20260103T000000Z", "time": EARLY, "revisions": {}},
+}
+
+
+def recorded(server: FakeApi, *releases: Object) -> None:
+    data = {"releases.json": json.dumps(releases)}
+    server.always["list", RECORD] = (200, {"metadata": {"name": "mlflow-releases"}, "data": data})
+
+
+def test_the_record_says_which_release_was_last_good(
+    server: FakeApi, run: t.Callable[..., Object]
+) -> None:
+    deploy(server)
+    # Of another run; what is recorded says more than its Job does.
+    server.put(PATHS["Job"], smoke_test("one", "2026-01-02T00:00:00Z"))
+    recorded(server, RECORDED, {"number": 1, "version": "3.16.1", "time": EARLY})
+    result = run()
+    assert result["last_release"] == {**RECORDED, "backup": "20260103T000000Z"}
+    assert result["notes"] == []
+    assert lines(result, "last good")[0].endswith(
+        "by its smoke test, release 2 (MLflow 3.17.2); the backup 20260103T000000Z leads back"
+    )
+    # One that a rollback went back to serves since then; one without a smoke test was rolled out.
+    recorded(server, {"number": 1, "version": "", "time": EARLY, "back_since": "2026-01-04T00:00:00Z"})
+    assert run()["last_release"] == {
+        "time": "2026-01-04T00:00:00Z",
+        "proof": "rollout",
+        "number": 1,
+        "version": None,
+        "backup": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ((403, None), "the record of releases ("),
+        ((200, {"data": {"releases.json": "{"}}), "is not what this collection wrote"),
+        ((404, None), ""),
+    ],
+)
+def test_without_a_record_its_objects_tell(
+    answer: tuple[int, t.Any], words: str, server: FakeApi, run: t.Callable[..., Object]
+) -> None:
+    deploy(server)
+    server.put(PATHS["Job"], smoke_test("one", "2026-01-02T00:00:00Z"))
+    server.always["list", RECORD] = answer
+    result = run()
+    assert result["last_release"]["time"] == "2026-01-02T00:00:00Z"
+    assert result["last_release"]["number"] is None
+    assert words in " ".join(result["notes"])
+    assert bool(result["notes"]) is bool(words)
