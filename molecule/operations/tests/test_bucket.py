@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from ansible_collections.mlops.mlflow.molecule.conftest import run_playbook
+from ansible_collections.mlops.mlflow.molecule.conftest import Run, run_playbook
 
 NAMESPACE = f"{os.environ.get('MLFLOW_TEST_NAMESPACE', 'mlflow-operations')}-bucket"
 SETTINGS = {
@@ -35,9 +35,13 @@ HERE = f"--namespace={NAMESPACE}"
 Kubectl = Callable[..., str]
 
 
-def play(playbook: str, **changes: Any) -> str:
+def play(playbook: str, **changes: Any) -> Run:
     settings = json.dumps({**SETTINGS, **changes})
-    run = run_playbook(playbook, f"--extra-vars={settings}", inventory="staging")
+    return run_playbook(playbook, f"--extra-vars={settings}", inventory="staging")
+
+
+def good(playbook: str, **changes: Any) -> str:
+    run = play(playbook, **changes)
     assert run.code == 0, run.output
     return " ".join(run.output.split())
 
@@ -47,6 +51,13 @@ def psql(kubectl: Kubectl, statement: str) -> str:
         "exec", "postgres-0", HERE, "--",
         "psql", "-XAt", "--username=mlflow", "--dbname=mlflow", f"--command={statement}",
     ).strip()  # fmt: skip
+
+
+def lose_the_volume(kubectl: Kubectl) -> None:
+    # Nothing mounts it once the Jobs are gone.
+    label = "--selector=mlops.mlflow/backup-command"
+    kubectl("delete", "jobs", label, HERE, "--cascade=foreground", "--timeout=120s")
+    kubectl("delete", "pvc", "mlflow-backups", HERE, "--timeout=120s")
 
 
 def store(key: str) -> list[dict[str, Any]]:
@@ -114,7 +125,7 @@ def store(key: str) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module", autouse=True)
 def release(kubectl: Kubectl) -> Iterator[None]:
-    play("site.yml")
+    good("site.yml")
     items = store(secrets.token_hex(16))
     document = {"apiVersion": "v1", "kind": "List", "items": items}
     kubectl("create", "--filename=-", HERE, stdin=json.dumps(document))
@@ -126,14 +137,27 @@ def release(kubectl: Kubectl) -> Iterator[None]:
 
 def test_a_backup_outlives_its_volume(kubectl: Kubectl) -> None:
     psql(kubectl, "INSERT INTO experiment_tags VALUES ('kept', 'yes', 0)")
-    output = play("playbooks/backup.yml")
+    output = good("playbooks/backup.yml")
     assert "Copied to s3://backups/mlflow" in output
     assert "restored into a scratch database and compared" in output
     psql(kubectl, "DELETE FROM experiment_tags")
-    # Nothing mounts it once the Jobs are gone.
-    label = "--selector=mlops.mlflow/backup-command"
-    kubectl("delete", "jobs", label, HERE, "--cascade=foreground", "--timeout=120s")
-    kubectl("delete", "pvc", "mlflow-backups", HERE, "--timeout=120s")
-    output = play("playbooks/restore.yml", mlflow_backup="latest")
+    lose_the_volume(kubectl)
+    output = good("playbooks/restore.yml", mlflow_backup="latest")
     assert "Restored 20" in output
     assert psql(kubectl, "SELECT value FROM experiment_tags WHERE key = 'kept'") == "yes"
+
+
+def test_a_rollback_counts_what_would_be_lost_since_a_backup_in_the_bucket(
+    kubectl: Kubectl,
+) -> None:
+    good("site.yml", mlflow_config={"MLFLOW_WORKERS": 1})
+    # As a version has left it that is newer than both releases' image.
+    psql(kubectl, "UPDATE alembic_version SET version_num = 'ffffffffffff'")
+    psql(kubectl, "INSERT INTO experiment_tags VALUES ('later', 'yes', 0)")
+    lose_the_volume(kubectl)
+    run = play("playbooks/rollback.yml", mlflow_backup="latest")
+    assert run.code != 0, run.output
+    said = " ".join(run.output.split())
+    assert "The way back is the backup 20" in said, run.output
+    assert "What was written since would no longer be live: rows in 1 other table(s)" in said
+    assert "Nothing was changed." in said
