@@ -360,12 +360,19 @@ def _too_new(manifest: Manifest, image: Object | None) -> t.Iterator[str]:
                 )
 
 
+def not_permitted(report: Report) -> str:
+    """Return why no database can be made to restore into; empty if one can, or it is not known."""
+    if not report.role or report.may_create:
+        return ""
+    return (
+        f"role {report.role} may not create databases, which a restore and its test need; have an "
+        f'administrator run: ALTER ROLE "{report.role}" CREATEDB'
+    )
+
+
 def _not_permitted(report: Report) -> t.Iterator[str]:
     if not report.may_create:
-        yield (
-            f"the role {report.role} may not create databases, and a restore makes one beside the "
-            f'live one; have an administrator run: ALTER ROLE "{report.role}" CREATEDB'
-        )
+        yield not_permitted(report) or "the database did not say whether a restore may create one"
 
 
 def in_place(report: Report) -> bool:
@@ -482,7 +489,7 @@ def job(
     }
 
 
-def as_dict(backup: Backup) -> Object:
+def as_dict(backup: Backup, report: Report) -> Object:
     """Return a backup as a module returns it."""
     manifest = backup.manifest
     return {
@@ -490,6 +497,7 @@ def as_dict(backup: Backup) -> Object:
         "problem": backup.problem,
         "marked": backup.marked,
         "tested": backup.tested._asdict() if backup.tested else None,
+        "untested": not_permitted(report) if backup.tested is None else "",
         "time": manifest.time if manifest else "",
         "mlflow": manifest.mlflow if manifest else "",
         "release": manifest.release if manifest else "",

@@ -27,6 +27,10 @@ options:
     description: The Job whose log to read. Empty means the latest that ended well.
     type: str
     default: ""
+  warn:
+    description: Whether to warn of RV(not_permitted).
+    type: bool
+    default: false
   restore_into:
     description: What the backup would be restored into.
     type: dict
@@ -73,7 +77,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 backups:
-  description: The backups, the newest first, with what their manifests say.
+  description:
+    - The backups, the newest first, with what their manifests say. Of one without a restore test,
+      C(untested) says why none can be made, and what to do, as far as that is known.
   returned: success
   type: list
   elements: dict
@@ -88,6 +94,7 @@ backups:
       problem: ""
       bytes: 1045321
       tested: {time: "2026-11-24T19:05:09Z", ok: true, seconds: 7, message: ""}
+      untested: ""
       databases: []
 as_of:
   description: When the Job ended from which this is known; empty when there is none.
@@ -121,6 +128,15 @@ since:
   returned: success
   type: dict
   sample: {rows: {metrics: 40, runs: 2}, words: "+2 runs, +40 metric values"}
+not_permitted:
+  description:
+    - Why no database can be made, which a restore and its test need, and what to do; empty if one
+      can, or if the Job did not ask.
+  returned: success
+  type: str
+  sample: >-
+    role mlflow may not create databases, which a restore and its test need; have an administrator
+    run: ALTER ROLE "mlflow" CREATEDB
 replaced:
   description: Databases that earlier restores replaced and kept.
   returned: success
@@ -203,6 +219,7 @@ def main() -> None:
     spec.update(
         namespace={"type": "str", "required": True},
         job={"type": "str", "default": ""},
+        warn={"type": "bool", "default": False},
         restore_into={
             "type": "dict",
             "options": {
@@ -225,19 +242,22 @@ def main() -> None:
         problems = _backups.refusals(report, expected)
         if problems:
             module.fail_json(msg=f"{'; '.join(problems)}. Nothing was changed.")
+    if params["warn"] and _backups.not_permitted(report):
+        module.warn(f"As Job {job} said at {ended}, {_backups.not_permitted(report)}.")
     backup = _backups.chosen(report)
     total, free = report.volume or (None, None)
     since = _backups.since(report)
     module.exit_json(
         changed=False,
-        backups=[_backups.as_dict(item) for item in report.backups],
+        backups=[_backups.as_dict(item, report) for item in report.backups],
         as_of=ended,
         job=job,
         volume={"total": total, "free": free},
         taken=report.taken,
-        chosen=_backups.as_dict(backup) if backup else None,
+        chosen=_backups.as_dict(backup, report) if backup else None,
         in_place=_backups.in_place(report),
         since={"rows": since, "words": _backups.since_in_words(since)},
+        not_permitted=_backups.not_permitted(report),
         replaced=_backups.replaced(report),
     )
 

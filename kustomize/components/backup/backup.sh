@@ -164,6 +164,14 @@ list() {
   done
 }
 
+# Whether a restore, and so its test, may make the database that it needs.
+privileges() {
+  sql "$maintenance" <<'SQL'
+SELECT '@role ' || json_build_object('name', rolname, 'createdb', rolcreatedb OR rolsuper)
+  FROM pg_catalog.pg_roles WHERE rolname = current_user;
+SQL
+}
+
 # The image's own schema, and the databases that a restore would meet.
 surroundings() {
   local role live
@@ -179,10 +187,7 @@ SELECT '@database ' || json_build_object('name', datname, 'size', pg_database_si
   ORDER BY datname;
 SQL
   done <<<"$1"
-  sql "$maintenance" <<'SQL'
-SELECT '@role ' || json_build_object('name', rolname, 'createdb', rolcreatedb OR rolsuper)
-  FROM pg_catalog.pg_roles WHERE rolname = current_user;
-SQL
+  privileges
 }
 
 # --- Taking one -----------------------------------------------------------------------------------
@@ -227,6 +232,7 @@ take() {
   all=$(databases)
   lock_folder
   check_room "$all"
+  privileges
   name=$(date -u +%Y%m%dT%H%M%SZ)
   [[ ! -e $dir/$name ]] || fail "there is a backup $name already"
   partial=$dir/.taking-$name
@@ -342,6 +348,7 @@ since() {
   folder=$(chosen)
   all=$(databases)
   list
+  privileges
   printf '@chosen %s unchecked\n' "${folder##*/}"
   while read -r role live; do
     sql "$live" --set=role="$role" <<SQL
@@ -361,13 +368,21 @@ DROP DATABASE IF EXISTS :"name" WITH (FORCE);
 SQL
 }
 
+# t or f; a database that does not answer is neither.
+may_create() {
+  sql "$maintenance" <<<'SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user;'
+}
+
+may_not_create() {
+  printf 'role %s may not create databases, which a restore and its test need; ' "${PGUSER:-}"
+  printf 'have an administrator run: ALTER ROLE "%s" CREATEDB' "${PGUSER:-}"
+}
+
 # An empty database like another one.
 create_like() {
   local allowed
-  allowed=$(sql "$maintenance" <<<'SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user;')
-  [[ $allowed == t ]] ||
-    fail "role ${PGUSER:-} may not create databases, which a restore and its test need;" \
-      "have an administrator run: ALTER ROLE \"${PGUSER:-}\" CREATEDB"
+  allowed=$(may_create)
+  [[ $allowed == t ]] || fail "$(may_not_create)"
   sql "$maintenance" --set=like="$1" --set=name="$2" <<'SQL'
 SELECT coalesce((SELECT format('CREATE DATABASE %I TEMPLATE template0 ENCODING %L LC_COLLATE %L LC_CTYPE %L',
       :'name', pg_encoding_to_char(encoding), datcollate, datctype)
@@ -464,10 +479,18 @@ drop_scratch() {
 }
 
 run_test() {
-  local folder started=$SECONDS result role _live
+  local folder started=$SECONDS allowed result role _live
   lock_folder
   folder=$(chosen)
   tested_databases=$(databases)
+  # Which says nothing of the backup, and is no failure of its test: it was not made.
+  allowed=$(may_create)
+  if [[ $allowed != t ]]; then
+    say "${folder##*/} was not tested: $(may_not_create)"
+    privileges
+    list
+    return
+  fi
   trap drop_scratch EXIT
   trap 'exit 143' TERM INT
   # That there is no room says nothing of the backup: its test has not failed.

@@ -33,6 +33,7 @@ KINDS = (
 KEPT = {
     "PersistentVolumeClaim/data-postgres-0",
     "PersistentVolumeClaim/mlflow-artifacts",
+    "PersistentVolumeClaim/mlflow-backups",
     "Secret/mlflow-credentials",
 }
 
@@ -148,11 +149,28 @@ def test_the_status_of_a_good_release(kubectl: Kubectl, tmp_path: Path) -> None:
     assert found["schema"]["tracking"] == tracking
     assert {pod["component"] for pod in found["pods"]} == {"database", "server"}
     assert [secret["name"] for secret in found["secrets"]] == ["mlflow-credentials"]
-    assert found["last_release"]["proof"] == "smoke test"
+    last = found["last_release"]
+    assert (last["number"], last["version"], last["proof"]) == (1, VERSION, "smoke test")
+    assert last["backup"] is None
     assert found["drift"] == {"known": True, "changes": [], "prune": [], "msg": ""}
     assert found["lock"] is None
     assert found["notes"] == []
     assert there(kubectl) == before
+
+
+def test_a_backup_is_no_drift(kubectl: Kubectl, tmp_path: Path) -> None:
+    good("playbooks/backup.yml", mlflow_backup_test=False)
+    assert backups_config(kubectl)
+    found = status(tmp_path)
+    assert found["backup"]["count"] == 1
+    assert found["drift"] == {"known": True, "changes": [], "prune": [], "msg": ""}
+    # Nothing of it is a change of the release, whether it stays or goes.
+    assert "changed=0" in good("site.yml")
+    assert not backups_config(kubectl)
+
+
+def backups_config(kubectl: Kubectl) -> list[str]:
+    return [name for name in there(kubectl) if name.startswith("ConfigMap/mlflow-backup-")]
 
 
 def test_the_status_of_a_broken_release(kubectl: Kubectl, tmp_path: Path) -> None:

@@ -137,6 +137,10 @@ def until(what: Callable[[], Any], process: subprocess.Popen[str]) -> None:
         time.sleep(0.005)
 
 
+def quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
 def manifest(script: Script, name: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((script.folder / name / "manifest.json").read_text())
     return found
@@ -339,15 +343,44 @@ def test_what_was_written_since_is_counted_and_nothing_is_changed(script: Script
 
 def test_a_role_that_may_not_create_databases_is_told_how(script: Script) -> None:
     name = script.take()
-    script.postgres.run(
-        "postgres", f"CREATE ROLE plain LOGIN PASSWORD '{PASSWORD.replace(chr(39), chr(39) * 2)}'"
-    )
+    script.postgres.run("postgres", f"CREATE ROLE plain LOGIN PASSWORD {quoted(PASSWORD)}")
     try:
         done = script.run("prepare", BACKUP_NAME=name, PGUSER="plain")
     finally:
         script.postgres.run("postgres", "DROP ROLE plain")
     assert done.returncode != 0
     assert 'ALTER ROLE "plain" CREATEDB' in done.stderr
+
+
+def test_a_backup_that_cannot_be_tested_is_kept_and_is_no_failure(script: Script) -> None:
+    plain = {"PGUSER": "plain"}
+    script.postgres.run("postgres", f"CREATE ROLE plain LOGIN PASSWORD {quoted(PASSWORD)}")
+    for table in ("alembic_version", "runs"):
+        script.postgres.run("mlflow", f"GRANT SELECT ON {table} TO plain")
+    script.postgres.run("mlflow", "GRANT SELECT ON SEQUENCE runs_id_seq TO plain")
+    try:
+        name = script.take(**plain)
+        output = script.good("test", BACKUP_NAME=name, **plain)
+        assert f"backup: {name} was not tested: role plain may not create databases" in output
+        report = _backups.parse(output.splitlines())
+        (found,) = (_backups.as_dict(backup, report) for backup in report.backups)
+        assert found["tested"] is None
+        assert 'have an administrator run: ALTER ROLE "plain" CREATEDB' in found["untested"]
+        assert [path.name for path in script.folder.glob("*/tested.json")] == []
+        # A database that does not answer is another matter.
+        done = script.run("test", BACKUP_NAME=name, **{**plain, "PGPORT": "1"})
+        assert done.returncode != 0
+        assert "was not tested" not in done.stdout
+        # A result that is there stays.
+        script.good("test", BACKUP_NAME=name)
+        report = _backups.parse(script.good("test", BACKUP_NAME=name, **plain).splitlines())
+        assert report.backups[0].tested
+        assert report.backups[0].tested.ok
+        assert "ALTER ROLE" in _backups.not_permitted(report)
+    finally:
+        script.postgres.run("mlflow", "DROP OWNED BY plain")
+        script.postgres.run("postgres", "DROP ROLE plain")
+    assert _backups.not_permitted(_backups.parse(script.good("backup").splitlines())) == ""
 
 
 def test_a_restore_that_is_killed_anywhere_leaves_one_whole_database(script: Script) -> None:

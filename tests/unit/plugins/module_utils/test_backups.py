@@ -76,7 +76,7 @@ def test_a_good_backup_is_read_and_not_refused() -> None:
     assert backup.manifest
     assert backup.manifest.databases[0].rows["runs"] == 10000
     assert report.volume == (1000, 400)
-    assert _backups.as_dict(backup)["bytes"] == 100
+    assert _backups.as_dict(backup, report)["bytes"] == 100
     assert not _backups.in_place(report)
 
 
@@ -102,6 +102,32 @@ CHANGES: dict[str, tuple[dict[str, str], str]] = {
 def test_what_is_wrong_is_named(name: str) -> None:
     changes, words = CHANGES[name]
     assert words in refused({**said(), **changes})
+
+
+@pytest.mark.parametrize(
+    ("role", "tested", "untested"),
+    [
+        ('@role {"name": "me", "createdb": false}', False, 'ALTER ROLE "me" CREATEDB'),
+        # What was tested before stays so.
+        ('@role {"name": "me", "createdb": false}', True, ""),
+        ('@role {"name": "me", "createdb": true}', False, ""),
+        ("", False, ""),
+    ],
+)
+def test_why_a_backup_was_not_tested(role: str, tested: bool, untested: str) -> None:
+    lines = {**said(), "role": role}
+    if not tested:
+        lines.pop("tested")
+    report = _backups.parse(lines.values())
+    found = _backups.as_dict(report.backups[0], report)
+    assert bool(found["tested"]) is tested
+    assert untested in found["untested"]
+    assert bool(found["untested"]) is bool(untested)
+    assert bool(_backups.not_permitted(report)) is ("false" in role)
+
+
+def test_a_restore_that_nobody_knows_to_be_permitted_is_refused() -> None:
+    assert "did not say whether a restore may create one" in refused({**said(), "role": ""})
 
 
 MANIFESTS: dict[str, tuple[dict[str, t.Any], str]] = {
