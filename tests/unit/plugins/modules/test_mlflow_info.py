@@ -271,7 +271,9 @@ def test_the_record_says_which_release_was_last_good(
         "by its smoke test, release 2 (MLflow 3.17.2); the backup 20260103T000000Z leads back"
     )
     # One that a rollback went back to serves since then; one without a smoke test was rolled out.
-    recorded(server, {"number": 1, "version": "", "time": EARLY, "back_since": "2026-01-04T00:00:00Z"})
+    recorded(
+        server, {"number": 1, "version": "", "time": EARLY, "back_since": "2026-01-04T00:00:00Z"}
+    )
     assert run()["last_release"] == {
         "time": "2026-01-04T00:00:00Z",
         "proof": "rollout",
