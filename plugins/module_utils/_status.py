@@ -120,7 +120,8 @@ def last_release(
 ) -> Object | None:
     """Return when the release was last seen to be good, and by what.
 
-    Where no release is recorded, as with plain kubectl, its objects tell. The smoke test's Job bears a name made from the whole release, so that each release has its own.
+    Where no release is recorded, as with plain kubectl, its objects tell. The smoke test's Job
+    bears a name made from the whole release, so that each release has its own.
     """
     if recorded is not None:
         return recorded

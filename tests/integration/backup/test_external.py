@@ -1,6 +1,6 @@
 """Backup, restore test and restore of a Postgres of somebody else's, as with external-postgres.
 
-Over TLS only, its certificate verified in full, by a role that owns its database and is no superuser.
+Over TLS only, its certificate verified in full, by a role that owns its database and no superuser.
 """
 
 from __future__ import annotations
