@@ -73,14 +73,14 @@ def schema(facts: Facts) -> Object:
     elif head and current == head:
         return {**moves, "moves": False, "words": f"is at {head} already, which is looked at again"}
     elif version and before and _numbers(version) < _numbers(before):
-        return {
-            **moves,
-            "moves": False,
-            "words": (
-                f"cannot go back: MLflow {version} is older than {before}, which runs at "
-                f"{current or 'an unknown revision'}; the migration would refuse it"
-            ),
-        }
+        older = f"MLflow {version} is older than {before}, which runs at "
+        # Versions may share a revision: only where both are known is it certain that they do not.
+        if head and current:
+            words = f"cannot go back: {older}{current}; the migration would refuse it"
+        else:
+            older += current or "a revision that is not known"
+            words = f"{older}: the migration refuses it unless that is {to}"
+        return {**moves, "moves": False, "words": words}
     else:
         words = f"{current or 'a revision that is not known'} → {to}"
     return {**moves, "words": words}

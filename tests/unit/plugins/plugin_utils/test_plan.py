@@ -115,6 +115,21 @@ def test_a_schema_cannot_go_back() -> None:
     assert "cannot go back" in found["schema"]["words"]
 
 
+def test_whether_an_unknown_older_version_shares_the_revision_is_not_guessed() -> None:
+    found = plan(facts(version="3.17.1", difference=MIGRATES))
+    assert (found["schema"]["moves"], found["schema"]["to"]) == (False, None)
+    assert found["schema"]["words"].endswith(
+        f"which runs at {HEADS[NEW]}: the migration refuses it unless that is the head of "
+        "localhost/mlflow:x, which only that image knows"
+    )
+    # Nor where the server does not say at what it runs.
+    info = {"mlflow": {"version": "3.16.2"}}
+    words = plan(facts(version=OLD, info=info, difference=MIGRATES))["schema"]["words"]
+    assert words.endswith(
+        f"a revision that is not known: the migration refuses it unless that is {HEADS[OLD]}"
+    )
+
+
 @pytest.mark.parametrize("version", ["", "99.0.0"])
 def test_what_only_the_image_knows_is_not_guessed(version: str) -> None:
     found = plan(facts(version=version, difference=MIGRATES))
