@@ -54,8 +54,8 @@ def psql(kubectl: Kubectl, statement: str) -> str:
 
 
 def lose_the_volume(kubectl: Kubectl) -> None:
-    # Nothing mounts it once the Jobs are gone.
-    label = "--selector=mlops.mlflow/backup-command"
+    # Nothing mounts it once the Jobs are gone, those of the hour too.
+    label = "--selector=app.kubernetes.io/component=backup"
     kubectl("delete", "jobs", label, HERE, "--cascade=foreground", "--timeout=120s")
     kubectl("delete", "pvc", "mlflow-backups", HERE, "--timeout=120s")
 
