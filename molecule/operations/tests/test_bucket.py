@@ -150,7 +150,7 @@ def test_a_backup_outlives_its_volume(kubectl: Kubectl) -> None:
 def test_a_rollback_counts_what_would_be_lost_since_a_backup_in_the_bucket(
     kubectl: Kubectl,
 ) -> None:
-    good("site.yml", mlflow_config={"MLFLOW_WORKERS": 1})
+    good("site.yml", mlflow_config={"MLFLOW_WORKERS": 3})
     # As a version has left it that is newer than both releases' image.
     psql(kubectl, "UPDATE alembic_version SET version_num = 'ffffffffffff'")
     psql(kubectl, "INSERT INTO experiment_tags VALUES ('later', 'yes', 0)")
