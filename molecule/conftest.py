@@ -105,7 +105,11 @@ def objects(kubectl: Kubectl) -> Callable[[str, str], list[dict[str, Any]]]:
 
 
 def run_playbook(
-    playbook: str, *arguments: str, inventory: str = "development", timeout: float = 900
+    playbook: str,
+    *arguments: str,
+    inventory: str = "development",
+    timeout: float = 900,
+    **environment: str,
 ) -> Run:
     """Run a playbook against the tests' cluster, as a person does; timeout in seconds."""
     done = subprocess.run(
@@ -121,6 +125,7 @@ def run_playbook(
             **ENVIRONMENT,
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
             "ANSIBLE_NOCOLOR": "1",
+            **environment,
         },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

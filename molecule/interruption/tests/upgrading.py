@@ -1,0 +1,123 @@
+"""A release that goes from MLflow 3.16.1 to 3.17.2, and what must hold whatever happens to it.
+
+What is told of it is asked of the cluster each time: the data, the schema, the record, the server.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import Any
+
+from ansible_collections.mlops.mlflow.molecule.conftest import ROOT, Kubectl, Run, run_playbook
+
+OLD, NEW = "3.16.1", "3.17.2"
+OLD_HEAD, NEW_HEAD = "b7e2c1a4d9f3", "dc11669786a5"
+IMAGE = "localhost/mlops-mlflow/mlflow"
+RUNS = 500
+FILL = f"""
+INSERT INTO runs (run_uuid, name, status, lifecycle_stage, experiment_id)
+  SELECT md5(i::text), 'run ' || i, 'FINISHED', 'active', 0 FROM generate_series(1, {RUNS}) i
+"""  # noqa: S608
+CONTENTS = """
+SELECT count(*), md5(string_agg(run_uuid || name, ',' ORDER BY run_uuid)) FROM runs
+  WHERE name LIKE 'run %'
+"""
+# As a client asks: the answer comes from the database.
+ASK = """
+import json, sys, urllib.request
+
+def get(path):
+    with urllib.request.urlopen("http://127.0.0.1:5000" + path, timeout=20) as answer:
+        return answer.read().decode()
+
+experiment = json.loads(get("/api/2.0/mlflow/experiments/get?experiment_id=0"))["experiment"]
+assert experiment["experiment_id"] == "0", experiment
+print(get("/version"))
+"""
+
+
+class Release:
+    """One release in a namespace of its own."""
+
+    def __init__(self, kubectl: Kubectl, namespace: str) -> None:
+        self.kubectl = kubectl
+        self.namespace = namespace
+        self.expected = ""
+
+    def play(self, version: str, at: dict[str, str] | None = None, **changes: Any) -> Run:
+        """Run site.yml; at has what is done before which task (tests/callback_plugins/at_task)."""
+        settings = {
+            "mlflow_namespace": self.namespace,
+            "mlflow_service_type": "ClusterIP",
+            "mlflow_url": "",
+            "mlflow_image": f"{IMAGE}:{version}",
+            "mlflow_tolerances": {"unschedulable": 600},
+            **changes,
+        }
+        began = time.monotonic()
+        run = run_playbook(
+            "site.yml",
+            f"--extra-vars={json.dumps(settings)}",
+            timeout=600,
+            ANSIBLE_CALLBACK_PLUGINS=str(ROOT / "tests/callback_plugins"),
+            ANSIBLE_CALLBACKS_ENABLED="at_task",
+            MLFLOW_TEST_AT=json.dumps(at or {}),
+        )
+        took = time.monotonic() - began
+        print(f"{version} {list(at or {})}: rc={run.code} in {took:.0f} s", flush=True)
+        return run
+
+    def succeed(self, version: str, at: dict[str, str] | None = None, **changes: Any) -> Run:
+        run = self.play(version, at, **changes)
+        assert run.code == 0, run.output
+        return run
+
+    def begin(self) -> None:
+        """Deploy the old version, and put runs into it."""
+        self.succeed(OLD)
+        self.sql(FILL)
+        self.expected = self.sql(CONTENTS)
+        assert self.expected.startswith(f"{RUNS}|")
+        # Nothing of the old release has moved the schema ahead of it, its smoke test neither.
+        assert self.head() == OLD_HEAD
+
+    def sql(self, statement: str, database: str = "mlflow") -> str:
+        return self.kubectl(
+            "exec", "postgres-0", f"--namespace={self.namespace}", "--",
+            "psql", "-XAtq", "--username=mlflow", f"--dbname={database}",
+            f"--command={statement}",
+        ).strip()  # fmt: skip
+
+    def head(self) -> str:
+        return self.sql("SELECT version_num FROM alembic_version")
+
+    def found(self, kind: str, name: str) -> dict[str, Any]:
+        item: dict[str, Any] = json.loads(
+            self.kubectl("get", kind, name, f"--namespace={self.namespace}", "--output=json")
+        )
+        return item
+
+    def record(self) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+        """Return the releases, the newest first, and the one that is noted as begun."""
+        data = self.found("configmap", "mlflow-releases")["data"]
+        return json.loads(data["releases.json"]), json.loads(data.get("pending.json", "null"))
+
+    def version(self) -> str:
+        """Return which version answers a client from the database."""
+        return self.kubectl(
+            "exec", "deployment/mlflow", f"--namespace={self.namespace}",
+            "--container=mlflow", "--", "python3", "-c", ASK,
+        ).strip()  # fmt: skip
+
+    def is_whole(self) -> str:
+        """Check what holds after everything: no data lost, and a server; return its version."""
+        assert self.sql(CONTENTS) == self.expected
+        assert self.head() in (OLD_HEAD, NEW_HEAD)
+        assert self.found("deployment", "mlflow")["status"].get("availableReplicas", 0) >= 1
+        return self.version()
+
+    def end(self) -> None:
+        if "MLFLOW_TEST_KEEP" not in os.environ:
+            self.kubectl("delete", "namespace", self.namespace, "--wait=false")
