@@ -47,6 +47,9 @@ LEASE_ARG_SPEC: dict[str, t.Any] = {
 # that another holds.
 SKEW = 5.0
 LOOK_EVERY = 1.0
+# For how long a run that has the lock asks an API server again that does not answer: one that
+# restarts is back by then (seconds).
+OUTAGE = 60.0
 # How often it is tried again when another writes at the same moment.
 _ATTEMPTS = 5
 # The environment variable that names the process whose end makes renewing pointless.
@@ -54,6 +57,7 @@ RUN_VARIABLE = "MLOPS_MLFLOW_RUN"
 
 Object = dict[str, t.Any]
 Progress = t.Callable[[str, float], None]
+T = t.TypeVar("T")
 
 
 class LeaseError(Exception):
@@ -62,6 +66,27 @@ class LeaseError(Exception):
 
 class Lost(LeaseError):
     """The lock was ours and is not any more."""
+
+
+class Unavailable(LeaseError):
+    """The API server answers that it cannot, at the moment."""
+
+
+def _is_passing(error: LeaseError | ClusterError) -> bool:
+    """Say whether an API server that is just starting may be all that is wrong."""
+    return isinstance(error, Unavailable) or (isinstance(error, ClusterError) and not error.status)
+
+
+def through_an_outage(work: t.Callable[[], T]) -> T:
+    """Return what the work returns, done again while the API server is away, for OUTAGE seconds."""
+    until = time.monotonic() + OUTAGE
+    while True:
+        try:
+            return work()
+        except (LeaseError, ClusterError) as error:
+            if not _is_passing(error) or time.monotonic() >= until:
+                raise
+        time.sleep(LOOK_EVERY)
 
 
 class Held(t.NamedTuple):
@@ -148,7 +173,8 @@ class Lease:
         return read(answer.body)
 
     def _refused(self, verb: str, answer: Answer) -> LeaseError:
-        return LeaseError(
+        kind = Unavailable if answer.status == 429 or answer.status >= 500 else LeaseError
+        return kind(
             f"the release lock (Lease {self._name} in namespace {self._namespace}) cannot be "
             f"{verb}: {answer.message}"
         )
@@ -311,7 +337,7 @@ class Renewal:
 
     def __enter__(self) -> Renewal:
         # The first renewal is at once, so that a lock lost before is known before any wait.
-        self._lease.renew()
+        through_an_outage(self._lease.renew)
         self._thread.start()
         return self
 

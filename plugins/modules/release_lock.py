@@ -135,6 +135,7 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._lease import (
     NAME,
     Lease,
     LeaseError,
+    through_an_outage,
 )
 from ansible_collections.mlops.mlflow.plugins.module_utils._progress import (
     progress_from_environment,
@@ -159,14 +160,14 @@ def lock(cluster: Cluster, params: dict[str, t.Any], check_mode: bool) -> dict[s
     lease = Lease(cluster, *where, holder, params["ttl"])
     changed = False
     if params["state"] == "absent":
-        changed = lease.release(write=not check_mode)
+        changed = through_an_outage(lambda: lease.release(write=not check_mode))
         held = ""
     elif check_mode:
         there = lease.look()
         held = there.holder if there else ""
     else:
         if params["state"] == "renewed":
-            lease.renew()
+            through_an_outage(lease.renew)
         else:
             lease.acquire(params["wait"], progress_from_environment())
             changed = True

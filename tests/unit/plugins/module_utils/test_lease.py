@@ -328,6 +328,52 @@ def test_a_wait_outlasts_an_api_server_that_is_away(cluster: Leases) -> None:
         until(lambda: cluster.objects[PATH]["metadata"]["resourceVersion"] != first)
 
 
+def test_a_wait_begins_when_an_api_server_that_restarts_is_back(cluster: Leases) -> None:
+    ours = lease(cluster, "ann")
+    ours.acquire(0)
+    before = cluster.objects[PATH]["metadata"]["resourceVersion"]
+    cluster.away = True
+    back = threading.Timer(1.5, setattr, (cluster, "away", False))
+    back.start()
+    with Renewal(ours, 60):
+        assert not cluster.away
+    assert cluster.objects[PATH]["metadata"]["resourceVersion"] != before
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_the_lock_is_given_back_to_an_api_server_that_is_just_starting(
+    cluster: Leases, status: int
+) -> None:
+    lease(cluster, "ann").acquire(0)
+    asked = []
+
+    def refuse(_method: str, _path: str, *_more: Any) -> Answer:
+        asked.append(1)
+        del cluster.request  # type: ignore[attr-defined]
+        return Answer(status, {"message": "not yet"})
+
+    cluster.request = refuse  # type: ignore[method-assign]
+    release_lock.lock(cluster, params(state="absent", holder="ann"), False)
+    assert asked == [1]
+    assert PATH not in cluster.objects
+
+
+def test_an_api_server_that_stays_away_or_refuses_is_a_failure(
+    cluster: Leases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease(cluster, "ann").acquire(0)
+    monkeypatch.setattr(_lease, "OUTAGE", 0)
+    cluster.away = True
+    with pytest.raises(ClusterError):
+        release_lock.lock(cluster, params(state="renewed", holder="ann"), False)
+    cluster.away = False
+    # At once: what it says does not change by itself.
+    monkeypatch.setattr(_lease, "OUTAGE", 1000)
+    monkeypatch.setattr(cluster, "request", lambda *_: Answer(403, {"message": "forbidden"}))
+    with pytest.raises(LeaseError, match="forbidden"):
+        release_lock.lock(cluster, params(state="absent", holder="ann"), False)
+
+
 def test_a_wait_does_not_begin_without_the_lock(cluster: Leases) -> None:
     with pytest.raises(Lost), Renewal(lease(cluster, "ann"), 60):
         pytest.fail("it began")
