@@ -20,8 +20,9 @@ pod's termination message:
 States: empty, behind, at_head, ahead, unknown (a revision this image does not have), partial
 (tables without a version, or a version without its tables), unreachable, denied.
 
-Exit status: 0 at head; 1 the migration failed; 2 wrong use; 3 not at head; 4 an MLflow whose
-inner functions are not those known here.
+Exit status: 0 at head; 1 the migration failed; 2 wrong use; 3 not at head, and another try would
+not change that (a full disk is among it); 4 an MLflow whose inner functions are not those known
+here.
 
 Environment (a name with _FILE appended names a file to read it from; nothing comes from argv):
     MLFLOW_BACKEND_STORE_URI      the tracking database; libpq's PGUSER and PGPASSWORD fill it in
@@ -972,6 +973,12 @@ def was_lost(error: BaseException) -> bool:
     )
 
 
+def is_full(error: BaseException) -> bool:
+    """Tell whether the database's disk is full, which trying again does not change."""
+    found = getattr(error, "orig", None)
+    return "53100" in {getattr(found, "pgcode", None), getattr(found, "sqlstate", None)}
+
+
 def _timeout(environment: Mapping[str, str]) -> float:
     text = environment.get("MLOPS_SCHEMA_TIMEOUT") or "900"
     try:
@@ -1040,7 +1047,7 @@ def run(command: str) -> int:
                 for name, v in verdicts.items()
             },
         )
-        return EXIT_FAILED
+        return EXIT_STATE if is_full(error) else EXIT_FAILED
 
 
 def main(arguments: list[str]) -> int:

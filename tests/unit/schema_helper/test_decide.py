@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -116,3 +116,21 @@ def test_unreachable_or_denied(
     schema: ModuleType, message: str, code: str | None, expected: str
 ) -> None:
     assert schema.classify(message, code) == expected
+
+
+@pytest.mark.parametrize(
+    ("attribute", "code", "full"),
+    [
+        ("pgcode", "53100", True),
+        ("sqlstate", "53100", True),
+        ("pgcode", "53200", False),
+        ("pgcode", None, False),
+    ],
+)
+def test_a_full_disk_is_told_from_what_passes(
+    schema: ModuleType, attribute: str, code: str | None, full: bool
+) -> None:
+    error = RuntimeError("could not extend file")
+    assert not schema.is_full(error)
+    error.orig = SimpleNamespace(**{attribute: code})  # type: ignore[attr-defined]
+    assert schema.is_full(error) is full
