@@ -42,25 +42,26 @@ BOUNDARIES = {
     "Delete what this release no longer has": True,
 }
 ALL = os.environ.get("MLFLOW_TEST_BOUNDARIES") == "all"
+SETTINGS = {"mlflow_backup_before_upgrade": True, "mlflow_smoke_test": ALL}
 
 
 @pytest.fixture(scope="module")
 def release(kubectl: Kubectl) -> Iterator[Release]:
     found = Release(kubectl, NAMESPACE)
-    found.begin()
+    found.begin(**SETTINGS)
     yield found
     found.end()
 
 
 def test_whatever_is_killed_the_next_run_goes_on(release: Release, kubectl: Kubectl) -> None:
     for boundary in (name for name, often in BOUNDARIES.items() if often or ALL):
-        killed = release.play(NEW, {boundary: ""}, mlflow_backup_before_upgrade=True)
+        killed = release.play(NEW, {boundary: ""}, **SETTINGS)
         assert killed.code == -signal.SIGKILL, f"{boundary}: {killed.output}"
         # The old version or the new one serves, on whichever schema.
         release.is_whole()
         # Nothing of the dead run works any more: what would take the lock's time to live by itself.
         kubectl("delete", "lease", "mlflow-release", f"--namespace={NAMESPACE}")
-    release.succeed(NEW, mlflow_backup_before_upgrade=True)
+    release.succeed(NEW, **SETTINGS)
     assert release.head() == NEW_HEAD
     assert release.is_whole() == NEW
 
@@ -70,5 +71,5 @@ def test_whatever_is_killed_the_next_run_goes_on(release: Release, kubectl: Kube
     # Taken again by runs that came too late for it, which does not count.
     assert newest["backup"]["revisions"]["tracking"] == OLD_HEAD
 
-    again = release.succeed(NEW, mlflow_backup_before_upgrade=True)
+    again = release.succeed(NEW, **SETTINGS)
     assert again.changed == 0, again.output
