@@ -86,8 +86,8 @@ def words(text: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def release(kubectl: Kubectl) -> Iterator[Release]:
-    """3.16.1, its database on a volume that can be filled without harm to the machine."""
+def volume(kubectl: Kubectl) -> Iterator[None]:
+    """A volume for the database that can be filled without harm to the machine."""
     storage_class = next(
         item["metadata"]["name"]
         for item in json.loads(kubectl("get", "storageclass", "--output=json"))["items"]
@@ -112,18 +112,23 @@ def release(kubectl: Kubectl) -> Iterator[Release]:
         f"mount -t tmpfs -o size={SIZE},uid=999,gid=999,mode=0700 {VOLUME} {FOLDER}"
     )
     kubectl("apply", "--filename=-", stdin=json.dumps(volume))
-    found = Release(kubectl, NAMESPACE)
-    found.begin()
-    kubectl(
-        "exec", "postgres-0", f"--namespace={NAMESPACE}", "--",
-        "pg_dump", "--username=mlflow", "--format=custom", f"--file={DUMP}", "mlflow",
-    )  # fmt: skip
-    yield found
-    found.end()
+    yield
     if "MLFLOW_TEST_KEEP" not in os.environ:
         # Gone when no claim and no pod uses it any more.
         kubectl("delete", "persistentvolume", VOLUME, "--timeout=180s")
         node(f"umount {FOLDER}; rmdir {FOLDER}")
+
+
+@pytest.fixture(scope="module")
+def release(kubectl: Kubectl, volume: None) -> Iterator[Release]:
+    """3.16.1, and a dump of its database."""
+    with Release(kubectl, NAMESPACE) as found:
+        found.begin()
+        kubectl(
+            "exec", "postgres-0", f"--namespace={NAMESPACE}", "--",
+            "pg_dump", "--username=mlflow", "--format=custom", f"--file={DUMP}", "mlflow",
+        )  # fmt: skip
+        yield found
 
 
 def back_to_the_old_version(release: Release, kubectl: Kubectl) -> None:

@@ -47,10 +47,9 @@ SETTINGS = {"mlflow_backup_before_upgrade": True, "mlflow_smoke_test": ALL}
 
 @pytest.fixture(scope="module")
 def release(kubectl: Kubectl) -> Iterator[Release]:
-    found = Release(kubectl, NAMESPACE)
-    found.begin(**SETTINGS)
-    yield found
-    found.end()
+    with Release(kubectl, NAMESPACE) as found:
+        found.begin(**SETTINGS)
+        yield found
 
 
 def test_whatever_is_killed_the_next_run_goes_on(release: Release, kubectl: Kubectl) -> None:

@@ -46,6 +46,15 @@ class Release:
         self.namespace = namespace
         self.expected = ""
 
+    def __enter__(self) -> Release:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if "MLFLOW_TEST_KEEP" not in os.environ:
+            self.kubectl(
+                "delete", "namespace", self.namespace, "--ignore-not-found", "--wait=false"
+            )
+
     def play(self, version: str, at: dict[str, str] | None = None, **changes: Any) -> Run:
         """Run site.yml; at has what is done before which task (tests/callback_plugins/at_task)."""
         settings = {
@@ -119,7 +128,3 @@ class Release:
         assert self.head() in (OLD_HEAD, NEW_HEAD)
         assert self.found("deployment", "mlflow")["status"].get("availableReplicas", 0) >= 1
         return self.version()
-
-    def end(self) -> None:
-        if "MLFLOW_TEST_KEEP" not in os.environ:
-            self.kubectl("delete", "namespace", self.namespace, "--wait=false")
