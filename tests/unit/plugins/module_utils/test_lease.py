@@ -41,6 +41,8 @@ class Leases(MemoryCluster):
         self.wall = NOON
         self.away = False
         self.meanwhile: list[Any] = []
+        # What it answers instead, one request after the other.
+        self.refusals: list[Answer] = []
         self._one = threading.Lock()
 
     def server_wall(self, now: float) -> float:
@@ -58,6 +60,8 @@ class Leases(MemoryCluster):
         with self._one:
             if self.away:
                 raise ClusterError("cannot reach the cluster")
+            if self.refusals:
+                return self.refusals.pop(0)
             if method == "GET":
                 return super().request(method, path)
             # What another does between our reading and our writing.
@@ -345,16 +349,9 @@ def test_the_lock_is_given_back_to_an_api_server_that_is_just_starting(
     cluster: Leases, status: int
 ) -> None:
     lease(cluster, "ann").acquire(0)
-    asked = []
-
-    def refuse(_method: str, _path: str, *_more: Any) -> Answer:
-        asked.append(1)
-        del cluster.request  # type: ignore[attr-defined]
-        return Answer(status, {"message": "not yet"})
-
-    cluster.request = refuse  # type: ignore[method-assign]
+    cluster.refusals = [Answer(status, {"message": "not yet"})]
     release_lock.lock(cluster, params(state="absent", holder="ann"), False)
-    assert asked == [1]
+    assert not cluster.refusals
     assert PATH not in cluster.objects
 
 
@@ -369,7 +366,7 @@ def test_an_api_server_that_stays_away_or_refuses_is_a_failure(
     cluster.away = False
     # At once: what it says does not change by itself.
     monkeypatch.setattr(_lease, "OUTAGE", 1000)
-    monkeypatch.setattr(cluster, "request", lambda *_: Answer(403, {"message": "forbidden"}))
+    cluster.refusals = [Answer(403, {"message": "forbidden"})]
     with pytest.raises(LeaseError, match="forbidden"):
         release_lock.lock(cluster, params(state="absent", holder="ann"), False)
 
