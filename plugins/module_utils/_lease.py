@@ -29,6 +29,7 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._cluster import (
     ClusterError,
     collection_path,
 )
+from ansible_collections.mlops.mlflow.plugins.module_utils._watch import FIRST_REFUSALS
 
 NAME = "mlflow-release"
 DEFAULT_TTL = 120
@@ -72,19 +73,30 @@ class Unavailable(LeaseError):
     """The API server answers that it cannot, at the moment."""
 
 
-def _is_passing(error: LeaseError | ClusterError) -> bool:
-    """Say whether an API server that is just starting may be all that is wrong."""
-    return isinstance(error, Unavailable) or (isinstance(error, ClusterError) and not error.status)
+class Forbidden(LeaseError):
+    """The API server answers that the account may not."""
+
+
+def _patience(error: Exception) -> float:
+    """Return for how many seconds an API server that is just starting may be all that is wrong."""
+    if isinstance(error, Forbidden):
+        return FIRST_REFUSALS
+    away = isinstance(error, ClusterError) and not error.status
+    return OUTAGE if away or isinstance(error, Unavailable) else 0.0
 
 
 def through_an_outage(work: t.Callable[[], T]) -> T:
-    """Return what the work returns, done again while the API server is away, for OUTAGE seconds."""
-    until = time.monotonic() + OUTAGE
+    """Return what the work returns, done again while the API server is away or just starting.
+
+    For work on a lock that the run has: so it was not refused before.
+    """
+    since: dict[type[Exception], float] = {}
     while True:
         try:
             return work()
         except (LeaseError, ClusterError) as error:
-            if not _is_passing(error) or time.monotonic() >= until:
+            now = time.monotonic()
+            if now - since.setdefault(type(error), now) >= _patience(error):
                 raise
         time.sleep(LOOK_EVERY)
 
@@ -173,7 +185,11 @@ class Lease:
         return read(answer.body)
 
     def _refused(self, verb: str, answer: Answer) -> LeaseError:
-        kind = Unavailable if answer.status == 429 or answer.status >= 500 else LeaseError
+        kind = LeaseError
+        if answer.status == 403:
+            kind = Forbidden
+        elif answer.status == 429 or answer.status >= 500:
+            kind = Unavailable
         return kind(
             f"the release lock (Lease {self._name} in namespace {self._namespace}) cannot be "
             f"{verb}: {answer.message}"
