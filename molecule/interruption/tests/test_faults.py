@@ -88,7 +88,7 @@ def words(text: str) -> str:
 @pytest.fixture(scope="module")
 def volume(kubectl: Kubectl) -> Iterator[None]:
     """A volume for the database that can be filled without harm to the machine."""
-    storage_class = next(
+    (storage_class,) = (
         item["metadata"]["name"]
         for item in json.loads(kubectl("get", "storageclass", "--output=json"))["items"]
         if "storageclass.kubernetes.io/is-default-class" in item["metadata"]["annotations"]
