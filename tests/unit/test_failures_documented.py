@@ -37,5 +37,13 @@ def test_an_entry_names_the_tolerance(reason: str) -> None:
 def test_links_within_the_page_lead_somewhere() -> None:
     for anchor in re.findall(r"\]\(#([\w-]+)\)", PAGE):
         assert anchor in ENTRIES
-    for path in re.findall(r"\]\((?!#|https?:)([^)]+)\)", PAGE):
-        assert (ROOT / "docs" / path).exists(), path
+    for path, anchor in re.findall(r"\]\((?!#|https?:)([^)#]+)#?([^)]*)\)", PAGE):
+        found = ROOT / "docs" / path
+        assert found.exists(), path
+        headings = re.findall(r"^#+ (.+)$", found.read_text(encoding="utf-8"), re.MULTILINE)
+        assert not anchor or anchor in {slug(heading) for heading in headings}, anchor
+
+
+def slug(heading: str) -> str:
+    """Return what a link within the site calls a heading."""
+    return re.sub(r"[^\w-]", "", heading.lower().replace(" ", "-"))
