@@ -27,7 +27,7 @@ test: setup ## Everything, on a cluster of its own that is removed afterwards
 	@.venv/bin/python scripts/test.py
 
 test-long: setup ## The scenarios that take too long for make test
-	@.venv/bin/python scripts/test.py --scenarios interruption operations
+	@.venv/bin/python scripts/test.py --long
 
 test-unit: setup ## The unit tests
 	@.venv/bin/python scripts/test.py --only unit
