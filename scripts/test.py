@@ -308,8 +308,14 @@ def each_scenario(names: list[str], clusters: list[str]) -> Count:
 
 
 def start_scenario(name: str, cluster: str, folder: Path) -> Scenario:
-    command = [str(BIN / "molecule"), "test", f"--scenario-name={name}", "--destroy=never"]
-    print("$", " ".join(command), "# on", cluster, flush=True)
+    chosen = f"--scenario-name={name}"
+    # To molecule, a cluster that was prepared for another scenario is prepared.
+    line = (
+        f"molecule create {chosen} && molecule prepare {chosen} --force"
+        f" && molecule test {chosen} --destroy=never"
+    )
+    command = ["bash", "-c", line]
+    print("$", line, "# on", cluster, flush=True)
     settings = {
         "MLFLOW_TEST_CLUSTER": cluster,
         "MLFLOW_TEST_HTTP_PORT": str(CLUSTERS[cluster]),
