@@ -267,7 +267,7 @@ def molecule(chosen: Collection[str] = ()) -> Count:
         print(f"scenario {name}: not run here, see make test-long", flush=True)
     longest = {name: place for place, name in enumerate(LONGEST)}
     wanted.sort(key=lambda name: (longest.get(name, len(longest)), name))
-    first, *_ = CLUSTERS
+    first = next(iter(CLUSTERS))
     # An earlier run that was killed may have left its clusters.
     remove_clusters()
     try:
