@@ -47,6 +47,7 @@ LONG = (
     "interruption",
     "leaks",
     "operations",
+    "outage",
     "rotate",
 )
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

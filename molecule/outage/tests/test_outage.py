@@ -1,7 +1,7 @@
 """What an upgrade runs on breaks in the middle of it: it succeeds, or the old version serves.
 
 By itself on a cluster that is there and holds both images, in a namespace of its own:
-KIND_CLUSTER_NAME=mlflow pytest molecule/interruption/tests/test_faults.py
+KIND_CLUSTER_NAME=mlflow pytest molecule/outage
 
 The tests are one story, in this order. They break the cluster's only node: nothing else of weight
 should run in it.
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 import pytest
 from ansible_collections.mlops.mlflow.molecule.conftest import ENVIRONMENT, KUBECONFIG, Kubectl
-from ansible_collections.mlops.mlflow.molecule.interruption.tests.upgrading import (
+from ansible_collections.mlops.mlflow.molecule.upgrading import (
     NEW,
     NEW_HEAD,
     OLD,
@@ -25,12 +25,11 @@ from ansible_collections.mlops.mlflow.molecule.interruption.tests.upgrading impo
     Release,
 )
 
-NAMESPACE = os.environ.get("MLFLOW_TEST_FAULTED_NAMESPACE", "mlflow-faulted")
+NAMESPACE = os.environ.get("MLFLOW_TEST_NAMESPACE", "mlflow-outage")
 # The database's volume: a file system of its own, small enough to be filled in a moment.
 VOLUME = f"{NAMESPACE}-data"
 FOLDER = f"/mnt/{VOLUME}"
 SIZE = "400m"
-DUMP = "/tmp/old.dump"  # noqa: S108 - in the database's pod
 NODE = f"{os.environ['KIND_CLUSTER_NAME']}-control-plane"
 SQL = f"kubectl exec postgres-0 --namespace={NAMESPACE} -- psql -XAtq --username=mlflow"
 # A container's process, killed as by a lack of memory; the kubelet starts another one.
@@ -124,24 +123,8 @@ def release(kubectl: Kubectl, volume: None) -> Iterator[Release]:
     """3.16.1, and a dump of its database."""
     with Release(kubectl, NAMESPACE) as found:
         found.begin()
-        kubectl(
-            "exec", "postgres-0", f"--namespace={NAMESPACE}", "--",
-            "pg_dump", "--username=mlflow", "--format=custom", f"--file={DUMP}", "mlflow",
-        )  # fmt: skip
+        found.dump()
         yield found
-
-
-def back_to_the_old_version(release: Release, kubectl: Kubectl) -> None:
-    """Bring the old version's database and server back, to upgrade them once more."""
-    kubectl(
-        "exec", "postgres-0", f"--namespace={NAMESPACE}", "--", "sh", "-euc",
-        "dropdb --username=mlflow --maintenance-db=postgres --force mlflow;"
-        " createdb --username=mlflow --maintenance-db=postgres mlflow;"
-        f" pg_restore --username=mlflow --dbname=mlflow --exit-on-error {DUMP}",
-    )  # fmt: skip
-    release.succeed(OLD)
-    assert release.head() == OLD_HEAD
-    assert release.is_whole() == OLD
 
 
 def test_a_full_disk_fails_the_migration_and_the_old_version_serves(release: Release) -> None:
@@ -208,7 +191,7 @@ def test_a_database_that_is_killed_in_the_migration_is_migrated_as_a_whole(
 def test_a_node_and_an_api_server_that_are_restarted_are_waited_for(
     release: Release, kubectl: Kubectl
 ) -> None:
-    back_to_the_old_version(release, kubectl)
+    release.back()
     api_server = f"kube-apiserver-{NODE}"
     before = restarts(kubectl, "kube-system", api_server)
     containerd = "systemctl show --property=MainPID containerd"

@@ -1,6 +1,7 @@
 """A release that goes from MLflow 3.16.1 to 3.17.2, and what must hold whatever happens to it.
 
 What is told of it is asked of the cluster each time: the data, the schema, the record, the server.
+The scenarios interruption and outage share it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ CONTENTS = """
 SELECT count(*), md5(string_agg(run_uuid || name, ',' ORDER BY run_uuid)) FROM runs
   WHERE name LIKE 'run %'
 """
+DUMP = "/tmp/old.dump"  # noqa: S108 - in the database's pod
 # As a client asks: the answer comes from the database.
 ASK = """
 import json, sys, urllib.request
@@ -55,8 +57,15 @@ class Release:
                 "delete", "namespace", self.namespace, "--ignore-not-found", "--wait=false"
             )
 
-    def play(self, version: str, at: dict[str, str] | None = None, **changes: Any) -> Run:
-        """Run site.yml; at has what is done before which task (tests/callback_plugins/at_task)."""
+    def play(
+        self,
+        version: str,
+        at: dict[str, str] | None = None,
+        playbook: str = "site.yml",
+        environment: dict[str, str] | None = None,
+        **changes: Any,
+    ) -> Run:
+        """Run a playbook; at has what is done before which task, see callback_plugins/at_task."""
         settings = {
             "mlflow_namespace": self.namespace,
             "mlflow_service_type": "ClusterIP",
@@ -69,30 +78,55 @@ class Release:
         }
         began = time.monotonic()
         run = run_playbook(
-            "site.yml",
+            playbook,
             f"--extra-vars={json.dumps(settings)}",
             timeout=600,
             ANSIBLE_CALLBACK_PLUGINS=str(ROOT / "tests/callback_plugins"),
             ANSIBLE_CALLBACKS_ENABLED="at_task",
             MLFLOW_TEST_AT=json.dumps(at or {}),
+            **(environment or {}),
         )
         took = time.monotonic() - began
-        print(f"{version} {list(at or {})}: rc={run.code} in {took:.0f} s", flush=True)
+        print(f"{playbook} {version} {at or ''}: rc={run.code} in {took:.0f} s", flush=True)
         return run
 
-    def succeed(self, version: str, **changes: Any) -> Run:
-        run = self.play(version, **changes)
+    def succeed(self, version: str, **settings: Any) -> Run:
+        run = self.play(version, **settings)
         assert run.code == 0, run.output
         return run
 
-    def begin(self, **changes: Any) -> None:
-        """Deploy the old version, and put runs into it."""
-        self.succeed(OLD, **changes)
+    def begin(self, version: str = OLD, **changes: Any) -> None:
+        """Deploy a version, and put runs into it."""
+        self.succeed(version, **changes)
         self.sql(FILL)
-        self.expected = self.sql(CONTENTS)
+        self.expected = self.contents()
         assert self.expected.startswith(f"{RUNS}|")
         # Nothing of the old release has moved the schema ahead of it, its smoke test neither.
+        assert self.head() == {OLD: OLD_HEAD, NEW: NEW_HEAD}[version]
+
+    def contents(self) -> str:
+        """Return how many runs of ours there are, and their checksum."""
+        return self.sql(CONTENTS)
+
+    def dump(self) -> None:
+        """Keep the database as it is, in its pod."""
+        self._in_database(f"pg_dump --username=mlflow --format=custom --file={DUMP} mlflow")
+
+    def back(self, **changes: Any) -> None:
+        """Bring back the database that was kept, and the old version's server."""
+        self._in_database(
+            "dropdb --username=mlflow --maintenance-db=postgres --force mlflow;"
+            " createdb --username=mlflow --maintenance-db=postgres mlflow;"
+            f" pg_restore --username=mlflow --dbname=mlflow --exit-on-error {DUMP}"
+        )
+        self.succeed(OLD, **changes)
         assert self.head() == OLD_HEAD
+        assert self.is_whole() == OLD
+
+    def _in_database(self, line: str) -> None:
+        self.kubectl(
+            "exec", "postgres-0", f"--namespace={self.namespace}", "--", "sh", "-euc", line
+        )
 
     def sql(self, statement: str, database: str = "mlflow") -> str:
         return self.kubectl(
@@ -124,7 +158,7 @@ class Release:
 
     def is_whole(self) -> str:
         """Check what holds after everything: no data lost, and a server; return its version."""
-        assert self.sql(CONTENTS) == self.expected
+        assert self.contents() == self.expected
         assert self.head() in (OLD_HEAD, NEW_HEAD)
         assert self.found("deployment", "mlflow")["status"].get("availableReplicas", 0) >= 1
         return self.version()
