@@ -158,7 +158,10 @@ class Release:
 
     def is_whole(self) -> str:
         """Check what holds after everything: no data lost, and a server; return its version."""
-        assert self.contents() == self.expected
-        assert self.head() in (OLD_HEAD, NEW_HEAD)
-        assert self.found("deployment", "mlflow")["status"].get("availableReplicas", 0) >= 1
+        found = self.contents()
+        assert found == self.expected, f"{found}, not {self.expected}"
+        head = self.head()
+        assert head in (OLD_HEAD, NEW_HEAD), head
+        status = self.found("deployment", "mlflow")["status"]
+        assert status.get("availableReplicas", 0) >= 1, status
         return self.version()

@@ -18,6 +18,8 @@ FIELD_MANAGER = "mlops.mlflow"
 BACKUPS_FIELD_MANAGER = "mlops.mlflow.backups"
 # How many replicas a Deployment had before it was taken out of service.
 OFFLINE_ANNOTATION = "mlops.mlflow/replicas"
+# The backup for whose restore it was.
+RESTORE_ANNOTATION = "mlops.mlflow/restore"
 
 # What kubectl applies under: on the client, with --server-side, and for its annotation then.
 _KUBECTL = {

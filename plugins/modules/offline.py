@@ -35,6 +35,13 @@ options:
     type: str
     choices: [present, absent]
     default: present
+  restore:
+    description:
+      - The backup for whose restore it is taken out of service. Noted on the Deployment as
+        C(mlops.mlflow/restore) until it is back, so that whoever comes after a run that was killed
+        can tell that restore from anything else.
+    type: str
+    default: ""
   timeout:
     description: For how many seconds to wait until the pods are gone.
     type: int
@@ -101,7 +108,10 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._lease import (
     Progress,
     renewing,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._ownership import OFFLINE_ANNOTATION
+from ansible_collections.mlops.mlflow.plugins.module_utils._ownership import (
+    OFFLINE_ANNOTATION,
+    RESTORE_ANNOTATION,
+)
 from ansible_collections.mlops.mlflow.plugins.module_utils._progress import (
     progress_from_environment,
 )
@@ -116,8 +126,11 @@ Object = dict[str, t.Any]
 class Switch:
     """One Deployment, in service or not."""
 
-    def __init__(self, cluster: Cluster, namespace: str, name: str, write: bool) -> None:
+    def __init__(
+        self, cluster: Cluster, namespace: str, name: str, write: bool, restore: str = ""
+    ) -> None:
         self._cluster = cluster
+        self._restore = restore
         self._pods = f"/api/v1/namespaces/{namespace}/pods"
         self._path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}"
         self._name = f"Deployment {name}"
@@ -132,13 +145,17 @@ class Switch:
         return answer.body
 
     def _patch(self, item: Object, note: str | None, replicas: int) -> bool:
-        """Write note and replicas together; False if the Deployment has changed since."""
+        """Write notes and replicas together; False if the Deployment has changed since."""
         if not self._write:
             return True
         body = {
             "metadata": {
                 "resourceVersion": item["metadata"]["resourceVersion"],
-                "annotations": {OFFLINE_ANNOTATION: note},
+                "annotations": {
+                    OFFLINE_ANNOTATION: note,
+                    # One that something else had taken out before is no trace of this restore.
+                    RESTORE_ANNOTATION: (note and self._restore) or None,
+                },
             },
             "spec": {"replicas": replicas},
         }
@@ -165,8 +182,11 @@ class Switch:
 
         def decide(item: Object) -> tuple[str | None, int] | None:
             replicas = item["spec"].get("replicas", 1)
+            note = noted(item)
             # One that its owner has at zero is to stay so; what was noted before still holds.
-            return (noted(item) or str(replicas), 0) if replicas else None
+            if replicas or (note and _annotation(item, RESTORE_ANNOTATION) != self._restore):
+                return note or str(replicas), 0
+            return None
 
         changed = self._until_written(decide)
         if self._write:
@@ -217,8 +237,12 @@ class Switch:
 
 def noted(item: Object) -> str:
     """Return how many replicas a Deployment had before it was taken out of service, or nothing."""
-    note = str((item["metadata"].get("annotations") or {}).get(OFFLINE_ANNOTATION, ""))
+    note = _annotation(item, OFFLINE_ANNOTATION)
     return note if note.isdigit() else ""
+
+
+def _annotation(item: Object, name: str) -> str:
+    return str((item["metadata"].get("annotations") or {}).get(name, ""))
 
 
 def main() -> None:
@@ -228,6 +252,7 @@ def main() -> None:
         namespace={"type": "str", "required": True},
         name={"type": "str", "default": "mlflow"},
         state={"type": "str", "choices": ["present", "absent"], "default": "present"},
+        restore={"type": "str", "default": ""},
         timeout={"type": "int", "default": 90},
         lease=LEASE_ARG_SPEC,
     )
@@ -235,7 +260,13 @@ def main() -> None:
     params = module.params
     try:
         cluster = Cluster(module)
-        switch = Switch(cluster, params["namespace"], params["name"], not module.check_mode)
+        switch = Switch(
+            cluster,
+            params["namespace"],
+            params["name"],
+            not module.check_mode,
+            params["restore"],
+        )
         held = None if module.check_mode else params["lease"]
         with renewing(cluster, held, progress_from_environment()) as progress:
             if params["state"] == "present":

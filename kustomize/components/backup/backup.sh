@@ -540,6 +540,8 @@ prepare() {
   folder=$(chosen)
   all=$(databases)
   while read -r role live; do
+    # From here to the swap it is not: the same backup may have been restored before.
+    if [[ $(comment_of "$live") == "mlops.mlflow: restored from "* ]]; then comment_on "$live" ''; fi
     target=$live$prepared_suffix
     if [[ $(comment_of "$target") == "$(mark_of "$folder")" ]]; then
       say "$target is there already, restored and compared"

@@ -413,6 +413,24 @@ def test_a_restore_that_is_killed_anywhere_leaves_one_whole_database(script: Scr
         connection.close()
 
 
+def test_a_backup_that_was_restored_before_is_not_in_place_until_its_swap(script: Script) -> None:
+    name = script.take()
+
+    def in_place() -> bool:
+        said = script.good("check", BACKUP_NAME=name)
+        return _backups.in_place(_backups.parse(said.splitlines()))
+
+    assert not in_place()
+    for _time in range(2):
+        script.good("prepare", BACKUP_NAME=name)
+        assert not in_place()
+        script.good("swap", BACKUP_NAME=name)
+        assert in_place()
+        # A retry of the Job's, whose confirmation was lost.
+        script.good("swap", BACKUP_NAME=name)
+        assert in_place()
+
+
 @pytest.mark.parametrize(
     "uri", ["postgresql://u:secret@db/mlflow", "postgresql:///a/b", "sqlite:///x", "", "mlflow"]
 )

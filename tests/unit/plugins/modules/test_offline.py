@@ -78,8 +78,8 @@ class Deployments(MemoryCluster):
         return item["spec"]["replicas"], item["metadata"]["annotations"].get(NOTE)
 
 
-def switch(cluster: MemoryCluster, write: bool = True) -> Switch:
-    return Switch(cluster, "here", "mlflow", write)
+def switch(cluster: MemoryCluster, write: bool = True, restore: str = "") -> Switch:
+    return Switch(cluster, "here", "mlflow", write, restore)
 
 
 def test_there_and_back() -> None:
@@ -97,6 +97,30 @@ def test_what_a_killed_run_noted_still_holds() -> None:
     assert cluster.state() == (0, "3")
     assert switch(cluster).bring_back()
     assert cluster.state() == (3, None)
+
+
+def test_a_restore_is_noted_until_it_is_back() -> None:
+    cluster = Deployments(3)
+
+    def restoring() -> str | None:
+        found: str | None = cluster.objects[PATH]["metadata"]["annotations"].get(
+            "mlops.mlflow/restore"
+        )
+        return found
+
+    # Out of service for a migration, it is not out for a restore, until one takes it over.
+    switch(cluster).take_out(0)
+    assert restoring() is None
+    for name in ("20261124T190501Z", "20261125T190501Z"):
+        assert switch(cluster, restore=name).take_out(0)
+        assert not switch(cluster, restore=name).take_out(0)
+        assert (cluster.state(), restoring()) == ((0, "3"), name)
+    # A migration that comes after it is no restore.
+    assert switch(cluster).take_out(0)
+    assert (cluster.state(), restoring()) == ((0, "3"), None)
+    switch(cluster, restore=name).take_out(0)
+    assert switch(cluster).bring_back()
+    assert (cluster.state(), restoring()) == ((3, None), None)
 
 
 def test_one_brought_back_only_in_part_is_finished() -> None:
