@@ -243,6 +243,9 @@ def test_a_restore_that_is_killed_is_finished_by_the_next_run(
     kubectl: Kubectl, site: Site, backup: Backup
 ) -> None:
     sql(kubectl, "DELETE FROM metrics; DELETE FROM experiment_permissions;")
+    # As an earlier restore of the same backup leaves it.
+    mark = f"mlops.mlflow: restored from {backup.name}"
+    sql(kubectl, f"COMMENT ON DATABASE mlflow IS '{mark}';")
 
     def has_copy() -> bool:
         return "mlflow_restoring" in databases(kubectl)
