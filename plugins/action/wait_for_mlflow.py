@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.mlops.mlflow.plugins.plugin_utils.progress import ProgressAction
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._release.progress import ProgressAction
 
 
 class ActionModule(ProgressAction):

@@ -52,7 +52,7 @@ import typing as t
 
 import yaml
 from ansible.errors import AnsibleFilterError
-from ansible_collections.mlops.mlflow.plugins.plugin_utils import overlays
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory import overlays
 
 # Ansible's types that have a kind of question of their own.
 _TYPES = {"str": "text", "path": "text", "int": "integer", "float": "float"}

@@ -96,9 +96,12 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlops.mlflow.plugins.module_utils import _backups, _transfer
-from ansible_collections.mlops.mlflow.plugins.module_utils._client import AUTH_ARG_SPEC, ApiError
-from ansible_collections.mlops.mlflow.plugins.module_utils._cluster import (
+from ansible_collections.mlops.mlflow.plugins.module_utils._backup import catalogue, transfer
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
+    AUTH_ARG_SPEC,
+    ApiError,
+)
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import (
     Cluster,
     ClusterError,
     collection_path,
@@ -138,7 +141,7 @@ class Holder:
         return self._cluster.open_session(
             self._namespace,
             pod,
-            _backups.CONTAINER,
+            catalogue.CONTAINER,
             ["env", *given, "bash", _SCRIPT, command],
             stdin,
         )
@@ -157,20 +160,20 @@ def fetch(holder: Holder, name: str, folder: str, seconds: float) -> str:
     session = holder.open(holder.wait(seconds), "send", False, BACKUP_NAME=name)
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(descriptor, "wb") as file:
-        _transfer.receive(session, file.write)
+        transfer.receive(session, file.write)
         file.flush()
         os.fsync(file.fileno())
-    _transfer.inspect(partial)
+    transfer.inspect(partial)
     os.replace(partial, path)
     return path
 
 
 def send(holder: Holder, name: str, path: str, seconds: float) -> None:
     """Copy a file that was looked at to the volume."""
-    size = str(_transfer.encoded_size(os.path.getsize(path)))
+    size = str(transfer.encoded_size(os.path.getsize(path)))
     session = holder.open(holder.wait(seconds), "receive", True, BACKUP_NAME=name, BACKUP_SIZE=size)
     with open(path, "rb") as file:
-        _transfer.send(session, file.read, seconds)
+        transfer.send(session, file.read, seconds)
 
 
 def main() -> None:
@@ -189,12 +192,12 @@ def main() -> None:
     name, path, direction = params["name"], params["path"], params["direction"]
     try:
         if direction == "fetch":
-            if not _backups.is_name(name):
+            if not catalogue.is_name(name):
                 raise ClusterError("name: is not the name of a backup")
             if not os.path.isdir(path):
                 raise ClusterError(f"there is no folder {path} on the controller")
         else:
-            name = _transfer.inspect(path).name
+            name = transfer.inspect(path).name
         if direction != "inspect" and not module.check_mode:
             holder = Holder(Cluster(module), params["namespace"], params["job"])
             try:
@@ -206,7 +209,7 @@ def main() -> None:
                 holder.end()
         size = os.path.getsize(path) if os.path.isfile(path) else 0
         module.exit_json(changed=direction != "inspect", path=path, name=name, bytes=size)
-    except _transfer.ArchiveError as error:
+    except transfer.ArchiveError as error:
         module.fail_json(msg=f"{path} is no backup that can be restored: {error}.")
     except (ClusterError, ApiError) as error:
         module.fail_json(msg=f"The backup was not copied: {error}.")

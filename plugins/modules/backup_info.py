@@ -147,9 +147,12 @@ replaced:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlops.mlflow.plugins.module_utils import _backups
-from ansible_collections.mlops.mlflow.plugins.module_utils._client import AUTH_ARG_SPEC, ApiError
-from ansible_collections.mlops.mlflow.plugins.module_utils._cluster import (
+from ansible_collections.mlops.mlflow.plugins.module_utils._backup import catalogue
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
+    AUTH_ARG_SPEC,
+    ApiError,
+)
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import (
     Cluster,
     ClusterError,
     collection_path,
@@ -163,7 +166,7 @@ Object = dict[str, t.Any]
 def _ended(pod: Object) -> str:
     """Return when a pod's script ended well, or nothing."""
     for status in (pod.get("status") or {}).get("containerStatuses") or []:
-        if status.get("name") == _backups.CONTAINER:
+        if status.get("name") == catalogue.CONTAINER:
             ended = (status.get("state") or {}).get("terminated") or {}
             if ended.get("exitCode") == 0:
                 return str(ended.get("finishedAt") or "")
@@ -189,10 +192,10 @@ def artifact_store(namespace: str, destination: str) -> str:
     return destination if "://" in destination else f"{namespace}:{destination}"
 
 
-def look(cluster: Cluster, params: dict[str, t.Any]) -> tuple[_backups.Report, str, str]:
+def look(cluster: Cluster, params: dict[str, t.Any]) -> tuple[catalogue.Report, str, str]:
     """Return what the Job said, its name and when it ended."""
     namespace = params["namespace"]
-    selector = f"app.kubernetes.io/component={_backups.COMPONENT}"
+    selector = f"app.kubernetes.io/component={catalogue.COMPONENT}"
     if params["job"]:
         selector = f"job-name={params['job']}"
     pods = cluster.request(
@@ -204,13 +207,13 @@ def look(cluster: Cluster, params: dict[str, t.Any]) -> tuple[_backups.Report, s
     if found is None:
         if params["job"]:
             raise ClusterError(f"Job {params['job']} has no pod that ended well")
-        return _backups.Report([]), "", ""
+        return catalogue.Report([]), "", ""
     pod, job, ended = found
     try:
-        lines = cluster.logs(namespace, pod, _backups.CONTAINER, _LINES)
+        lines = cluster.logs(namespace, pod, catalogue.CONTAINER, _LINES)
     except ApiError as error:
         raise ClusterError(f"the log of pod {pod} cannot be read: {error.message}") from None
-    return _backups.parse(lines), job, ended
+    return catalogue.parse(lines), job, ended
 
 
 def main() -> None:
@@ -238,27 +241,27 @@ def main() -> None:
     into = params["restore_into"]
     if into is not None:
         store = artifact_store(params["namespace"], into["artifact_store"])
-        expected = _backups.Expected(params["namespace"], store, into["foreign"])
-        problems = _backups.refusals(report, expected)
+        expected = catalogue.Expected(params["namespace"], store, into["foreign"])
+        problems = catalogue.refusals(report, expected)
         if problems:
             module.fail_json(msg=f"{'; '.join(problems)}. Nothing was changed.")
-    if params["warn"] and _backups.not_permitted(report):
-        module.warn(f"As Job {job} said at {ended}, {_backups.not_permitted(report)}.")
-    backup = _backups.chosen(report)
+    if params["warn"] and catalogue.not_permitted(report):
+        module.warn(f"As Job {job} said at {ended}, {catalogue.not_permitted(report)}.")
+    backup = catalogue.chosen(report)
     total, free = report.volume or (None, None)
-    since = _backups.since(report)
+    since = catalogue.since(report)
     module.exit_json(
         changed=False,
-        backups=[_backups.as_dict(item, report) for item in report.backups],
+        backups=[catalogue.as_dict(item, report) for item in report.backups],
         as_of=ended,
         job=job,
         volume={"total": total, "free": free},
         taken=report.taken,
-        chosen=_backups.as_dict(backup, report) if backup else None,
-        in_place=_backups.in_place(report),
-        since={"rows": since, "words": _backups.since_in_words(since)},
-        not_permitted=_backups.not_permitted(report),
-        replaced=_backups.replaced(report),
+        chosen=catalogue.as_dict(backup, report) if backup else None,
+        in_place=catalogue.in_place(report),
+        since={"rows": since, "words": catalogue.since_in_words(since)},
+        not_permitted=catalogue.not_permitted(report),
+        replaced=catalogue.replaced(report),
     )
 
 

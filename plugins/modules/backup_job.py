@@ -102,9 +102,9 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlops.mlflow.plugins.module_utils import _backups
-from ansible_collections.mlops.mlflow.plugins.module_utils._client import AUTH_ARG_SPEC
-from ansible_collections.mlops.mlflow.plugins.module_utils._cluster import (
+from ansible_collections.mlops.mlflow.plugins.module_utils._backup import catalogue
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import AUTH_ARG_SPEC
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import (
     Cluster,
     ClusterError,
     collection_path,
@@ -132,7 +132,7 @@ class Jobs:
         self._pods = collection_path("v1", "pods", namespace)
 
     def _list(self, path: str) -> list[Object]:
-        query = {"labelSelector": _backups.COMMAND_LABEL}
+        query = {"labelSelector": catalogue.COMMAND_LABEL}
         answer = self._cluster.request("GET", path, query=query)
         if answer.status != 200:
             raise ClusterError(f"Jobs and pods cannot be listed: {answer.message}")
@@ -182,7 +182,7 @@ def main() -> None:
         command={
             "type": "str",
             "required": True,
-            "choices": [*_backups.COMMANDS, *_backups.S3_COMMANDS],
+            "choices": [*catalogue.COMMANDS, *catalogue.S3_COMMANDS],
         },
         environment={"type": "dict", "default": {}},
         image={"type": "str", "default": ""},
@@ -194,7 +194,7 @@ def main() -> None:
     environment = {str(key): str(value) for key, value in params["environment"].items()}
     stopped: list[str] = []
     try:
-        job = _backups.job(
+        job = catalogue.job(
             params["cron_job"], name, params["command"], environment, params["image"]
         )
         job["metadata"]["namespace"] = params["namespace"]

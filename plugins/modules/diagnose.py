@@ -188,16 +188,16 @@ msg:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlops.mlflow.plugins.module_utils._client import (
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
     AUTH_ARG_SPEC,
     Api,
     ApiError,
     CredentialsError,
     require_libraries,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._engine import api_message
-from ansible_collections.mlops.mlflow.plugins.module_utils._inspection import Diagnosis
-from ansible_collections.mlops.mlflow.plugins.module_utils._tolerances import DEFAULTS
+from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow.report import Diagnosis
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.engine import api_message
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import DEFAULTS
 
 
 def argument_spec() -> dict[str, t.Any]:

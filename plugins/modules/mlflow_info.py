@@ -56,8 +56,8 @@ extends_documentation_fragment:
 seealso:
   - module: mlops.mlflow.diagnose
   - module: mlops.mlflow.backup_info
-  - module: mlops.mlflow.compare
-  - module: mlops.mlflow.releases
+  - module: mlops.mlflow.release_compare
+  - module: mlops.mlflow.release_record
 """
 
 EXAMPLES = r"""
@@ -150,7 +150,7 @@ last_release:
   description:
     - When a release here was last seen to be good, and by what, V(smoke test), or V(rollout) where
       there is none; null if never.
-    - Its C(number) and C(version) are those that M(mlops.mlflow.releases) has recorded, and
+    - Its C(number) and C(version) are those that M(mlops.mlflow.release_record) has recorded, and
       C(backup) is the name of the backup that was taken before it and leads back, or null. Where no
       release is recorded, the three are null, and the release's objects tell the rest.
   returned: success
@@ -183,32 +183,35 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlops.mlflow.plugins.module_utils import _releases, _status
-from ansible_collections.mlops.mlflow.plugins.module_utils._client import (
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
     AUTH_ARG_SPEC,
     ApiError,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._cluster import (
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import (
     Cluster,
     ClusterError,
     collection_path,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._engine import api_message
-from ansible_collections.mlops.mlflow.plugins.module_utils._inspection import Diagnosis
-from ansible_collections.mlops.mlflow.plugins.module_utils._kinds import (
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import (
     DEPLOYMENT,
     JOB,
     POD,
     STATEFUL_SET,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._lease import (
+from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow import status
+from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow.readiness import (
+    schema_from_messages,
+)
+from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow.report import Diagnosis
+from ansible_collections.mlops.mlflow.plugins.module_utils._release import record as _releases
+from ansible_collections.mlops.mlflow.plugins.module_utils._release.lock import (
     NAME,
     Lease,
     LeaseError,
     is_over,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow import schema_from_messages
-from ansible_collections.mlops.mlflow.plugins.module_utils._state import condition
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.engine import api_message
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.state import condition
 
 _VERSION_TIMEOUT = 15.0
 Object = dict[str, t.Any]
@@ -229,33 +232,33 @@ class Look:
         """Look, and return the module's result; raise ApiError if nothing can be seen."""
         health = self._diagnosis.run()
         state, wall = self._diagnosis.state, self._diagnosis.wall
-        deployment = _status.named(state.all(DEPLOYMENT, self._namespace), _status.SERVER)
-        stateful = _status.named(state.all(STATEFUL_SET, self._namespace), _status.DATABASE)
-        pods = _status.labelled(state.all(POD, self._namespace), self._part_of)
-        told = health["servers"].get(f"Deployment/{_status.SERVER}", {})
+        deployment = status.named(state.all(DEPLOYMENT, self._namespace), status.SERVER)
+        stateful = status.named(state.all(STATEFUL_SET, self._namespace), status.DATABASE)
+        pods = status.labelled(state.all(POD, self._namespace), self._part_of)
+        told = health["servers"].get(f"Deployment/{status.SERVER}", {})
         result = {
             "status": health["status"],
             "msg": health["msg"],
             "namespace_exists": self._exists(),
-            "mlflow": _status.server(deployment, told),
-            "postgres": _status.database(stateful, self._postgres_version(pods)),
-            "schema": _status.schema(health["servers"], schema_from_messages(pods)),
+            "mlflow": status.server(deployment, told),
+            "postgres": status.database(stateful, self._postgres_version(pods)),
+            "schema": status.schema(health["servers"], schema_from_messages(pods)),
             "pods": [
-                _status.pod(item, wall)
+                status.pod(item, wall)
                 for item in sorted(pods, key=lambda one: str(one["metadata"]["name"]))
-                if not _status.is_over(item)
+                if not status.is_over(item)
             ],
             "secrets": self._secrets([one for one in (deployment, stateful) if one], wall),
             "lock": self._lock(),
-            "last_release": _status.last_release(
+            "last_release": status.last_release(
                 self._recorded(),
-                _status.labelled(state.all(JOB, self._namespace), self._part_of),
+                status.labelled(state.all(JOB, self._namespace), self._part_of),
                 deployment,
             ),
             "objects": health["objects"],
             "notes": self._diagnosis.notes,
         }
-        return {**result, "report": _status.lines(result, wall)}
+        return {**result, "report": status.lines(result, wall)}
 
     def _note(self, text: str) -> None:
         self._diagnosis.notes.append(text)
@@ -269,8 +272,8 @@ class Look:
         if answer.status != 200:
             self._note(f"Secrets (the account may not list them: {answer.message})")
             return []
-        needed = _status.referenced(workloads)
-        return _status.secrets(answer.body.get("items") or [], needed, self._part_of, wall)
+        needed = status.referenced(workloads)
+        return status.secrets(answer.body.get("items") or [], needed, self._part_of, wall)
 
     def _recorded(self) -> Object | None:
         path = collection_path("v1", "configmaps", self._namespace)
@@ -306,7 +309,7 @@ class Look:
         running = [
             item
             for item in pods
-            if (item["metadata"].get("labels") or {}).get(_status.COMPONENT) == "database"
+            if (item["metadata"].get("labels") or {}).get(status.COMPONENT) == "database"
             and condition(item, "Ready", "True")
         ]
         if not running or not self._params["ask"]:
@@ -315,7 +318,7 @@ class Look:
             _code, output, _errors = self._cluster.execute(
                 self._namespace,
                 running[0]["metadata"]["name"],
-                _status.DATABASE,
+                status.DATABASE,
                 ["psql", "--version"],
                 _VERSION_TIMEOUT,
             )

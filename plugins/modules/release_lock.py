@@ -128,16 +128,16 @@ import socket
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlops.mlflow.plugins.module_utils._client import AUTH_ARG_SPEC
-from ansible_collections.mlops.mlflow.plugins.module_utils._cluster import Cluster, ClusterError
-from ansible_collections.mlops.mlflow.plugins.module_utils._lease import (
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import AUTH_ARG_SPEC
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import Cluster, ClusterError
+from ansible_collections.mlops.mlflow.plugins.module_utils._release.lock import (
     DEFAULT_TTL,
     NAME,
     Lease,
     LeaseError,
     through_an_outage,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._progress import (
+from ansible_collections.mlops.mlflow.plugins.module_utils._release.progress import (
     progress_from_environment,
 )
 

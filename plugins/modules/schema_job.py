@@ -98,8 +98,11 @@ import secrets
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlops.mlflow.plugins.module_utils._client import AUTH_ARG_SPEC, ApiError
-from ansible_collections.mlops.mlflow.plugins.module_utils._cluster import (
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
+    AUTH_ARG_SPEC,
+    ApiError,
+)
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import (
     Cluster,
     ClusterError,
     collection_path,

@@ -292,19 +292,21 @@ import base64
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlops.mlflow.plugins.module_utils._client import (
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
     AUTH_ARG_SPEC,
     Api,
     ApiError,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._engine import Engine, api_message
-from ansible_collections.mlops.mlflow.plugins.module_utils._kinds import DEPLOYMENT, JOB
-from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow import MlflowCheck, Server
-from ansible_collections.mlops.mlflow.plugins.module_utils._progress import (
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import DEPLOYMENT, JOB
+from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow.readiness import (
+    MlflowCheck,
+    Server,
+)
+from ansible_collections.mlops.mlflow.plugins.module_utils._release.progress import (
     progress_from_environment,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._verdict import Target
-from ansible_collections.mlops.mlflow.plugins.module_utils._waiting import (
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.engine import Engine, api_message
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.options import (
     WAIT_ARG_SPEC,
     Show,
     connect,
@@ -313,6 +315,7 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._waiting import (
     run,
     wait_options,
 )
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict import Target
 
 
 def argument_spec() -> dict[str, t.Any]:

@@ -215,13 +215,15 @@ failure:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlops.mlflow.plugins.module_utils._client import AUTH_ARG_SPEC
-from ansible_collections.mlops.mlflow.plugins.module_utils._engine import Engine
-from ansible_collections.mlops.mlflow.plugins.module_utils._migration import what_it_waits_for
-from ansible_collections.mlops.mlflow.plugins.module_utils._progress import (
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import AUTH_ARG_SPEC
+from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow.migration import (
+    what_it_waits_for,
+)
+from ansible_collections.mlops.mlflow.plugins.module_utils._release.progress import (
     progress_from_environment,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._waiting import (
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.engine import Engine
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.options import (
     WAIT_ARG_SPEC,
     connect,
     find_targets,

@@ -15,7 +15,7 @@ import subprocess
 import threading
 import typing as t
 
-from ansible_collections.mlops.mlflow.plugins.module_utils._cluster import KINDS
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import KINDS
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"

@@ -12,7 +12,7 @@ import typing as t
 
 import pytest
 import yaml
-from ansible_collections.mlops.mlflow.plugins.plugin_utils import overlays
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory import overlays
 from ansible_collections.mlops.mlflow.tests.bad_input.fake_cluster import (
     ROOT,
     TOKEN,

@@ -6,7 +6,7 @@ import configparser
 from pathlib import Path
 
 import pytest
-from ansible_collections.mlops.mlflow.plugins.plugin_utils import budget
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._checks import budget
 from ansible_collections.mlops.mlflow.tests.manifests import test_manifests as promises
 from ansible_collections.mlops.mlflow.tests.manifests.tree import (
     TREE,

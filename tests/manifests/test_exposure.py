@@ -13,7 +13,7 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
-from ansible_collections.mlops.mlflow.plugins.action import render as action
+from ansible_collections.mlops.mlflow.plugins.action import release_render as action
 from ansible_collections.mlops.mlflow.tests.manifests.tree import (
     ROOT,
     TREE,

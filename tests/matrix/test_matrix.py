@@ -21,7 +21,7 @@ from typing import NamedTuple
 import kubernetes_validate
 import pytest
 import yaml
-from ansible_collections.mlops.mlflow.plugins.plugin_utils import overlays, variables
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory import overlays, values
 from ansible_collections.mlops.mlflow.tests.manifests.tree import (
     CACHED_TOOLS,
     TREE,
@@ -58,7 +58,7 @@ def components() -> list[str]:
 def supported(chosen: Iterable[str]) -> bool:
     """Whether the collection accepts the components together."""
     names = sorted(chosen)
-    refused = variables.check_values({"mlflow_components": names})
+    refused = values.check_values({"mlflow_components": names})
     return not overlays.contradictions(names) and not refused
 
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from ansible_collections.mlops.mlflow.plugins.module_utils import _tolerances, _words
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait import hints, reasons
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/failures.md").read_text(encoding="utf-8")
@@ -14,13 +14,13 @@ ENTRIES = {
     text.split("\n", 1)[0].strip(): text for text in re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]
 }
 # A tolerance has no meaning for it: it is what is left when the time is up.
-REASONS = [*_tolerances.DEFAULTS, "timeout"]
+REASONS = [*reasons.DEFAULTS, "timeout"]
 
 
 def test_an_entry_for_each_reason_and_no_other() -> None:
     """In the order in which the modules document them."""
     assert list(ENTRIES) == REASONS
-    assert set(REASONS) == set(_words._HINTS), "a reason without a hint, or the other way round"
+    assert set(REASONS) == set(hints._HINTS), "a reason without a hint, or the other way round"
 
 
 @pytest.mark.parametrize("reason", REASONS)
@@ -29,9 +29,9 @@ def test_an_entry_says_what_to_do(reason: str) -> None:
     assert parts == ["Means", "Find out more", "Fix"]
 
 
-@pytest.mark.parametrize("reason", [*_tolerances.DEFAULTS])
+@pytest.mark.parametrize("reason", [*reasons.DEFAULTS])
 def test_an_entry_names_the_tolerance(reason: str) -> None:
-    assert re.search(rf"\b{_tolerances.DEFAULTS[reason]:g} s\b", ENTRIES[reason])
+    assert re.search(rf"\b{reasons.DEFAULTS[reason]:g} s\b", ENTRIES[reason])
 
 
 def test_links_within_the_page_lead_somewhere() -> None:

@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
-from ansible_collections.mlops.mlflow.plugins.module_utils._cluster import Cluster, ClusterError
-from ansible_collections.mlops.mlflow.plugins.modules import access
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import Cluster, ClusterError
+from ansible_collections.mlops.mlflow.plugins.modules import release_access as access
 from ansible_collections.mlops.mlflow.tests.ship.galaxy import ROOT, tracked
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlops-mlflow"

@@ -6,7 +6,7 @@ import pytest
 from ansible_collections.mlops.mlflow.molecule.faults.tests.faults import FAULTS
 from ansible_collections.mlops.mlflow.molecule.faults.tests.observer import Observer
 from ansible_collections.mlops.mlflow.molecule.faults.tests.running import Outcome
-from ansible_collections.mlops.mlflow.plugins.module_utils._tolerances import DEFAULTS
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import DEFAULTS
 
 # Seconds past a fault's tolerance, a promise.
 AT_MOST = 2.0

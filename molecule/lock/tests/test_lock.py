@@ -26,7 +26,7 @@ LEASE = "mlflow-release"
 NOTE = "mlops.mlflow/replicas"
 TTL = 30
 STAYING = "a-server-that-stays"
-# What the clocks of several API servers may differ by; see plugins/module_utils/_lease.py.
+# What the clocks of several API servers may differ by; see plugins/module_utils/_release/lock.py.
 ALLOWANCE = 5
 
 Kubectl = Callable[..., str]

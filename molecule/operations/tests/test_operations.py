@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.mlops.mlflow.molecule.conftest import Run, run_playbook
-from ansible_collections.mlops.mlflow.plugins.plugin_utils.plan import HEADS
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._release.plan import HEADS
 
 NAMESPACE = os.environ.get("MLFLOW_TEST_NAMESPACE", "mlflow-operations")
 VERSION = "3.17.2"

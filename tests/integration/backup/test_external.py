@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.mlops.mlflow.plugins.module_utils import _backups
+from ansible_collections.mlops.mlflow.plugins.module_utils._backup import catalogue
 from ansible_collections.mlops.mlflow.tests.integration.backup.test_script import (
     Script,
     manifest,
@@ -29,7 +29,7 @@ from ansible_collections.mlops.mlflow.tests.integration.schema_helper.conftest i
 
 HOST = "localhost"
 TENANT = "tenant"
-EXPECTED = _backups.Expected("here", "s3://artifacts/mlflow")
+EXPECTED = catalogue.Expected("here", "s3://artifacts/mlflow")
 
 
 def certificate(folder: Path, host: str) -> tuple[Path, Path]:
@@ -74,8 +74,8 @@ class External(Script):
 
     def refused(self, name: str) -> str:
         """Why a restore would not be begun."""
-        report = _backups.parse(self.good("check", BACKUP_NAME=name).splitlines())
-        return "; ".join(_backups.refusals(report, EXPECTED))
+        report = catalogue.parse(self.good("check", BACKUP_NAME=name).splitlines())
+        return "; ".join(catalogue.refusals(report, EXPECTED))
 
     def owners(self) -> dict[str, str]:
         rows = self.postgres.run(
@@ -125,15 +125,15 @@ def test_it_is_restored_as_it_was_by_a_role_that_is_no_superuser(external: Exter
     before = postgres.contents("mlflow")
     name = external.take()
     assert manifest(external, name)["databases"][0]["rows"]["experiment_tags"] == 1
-    report = _backups.parse(external.good("test", BACKUP_NAME=name).splitlines())
+    report = catalogue.parse(external.good("test", BACKUP_NAME=name).splitlines())
     assert report.backups[0].tested
     assert report.backups[0].tested.ok
     assert external.owners() == {"mlflow": TENANT}
 
     postgres.run("mlflow", "DELETE FROM experiment_tags")
     postgres.run("mlflow", "INSERT INTO experiment_tags VALUES ('b', 'x', 0), ('c', 'x', 0)")
-    report = _backups.parse(external.good("since", BACKUP_NAME=name).splitlines())
-    assert _backups.since(report) == {"experiment_tags": 1}
+    report = catalogue.parse(external.good("since", BACKUP_NAME=name).splitlines())
+    assert catalogue.since(report) == {"experiment_tags": 1}
     assert external.refused(name) == ""
     external.good("prepare", BACKUP_NAME=name)
     # A server's connection: whoever else is in the database is put out of it.

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.mlops.mlflow.plugins.module_utils import _backups
+from ansible_collections.mlops.mlflow.plugins.module_utils._backup import catalogue
 from ansible_collections.mlops.mlflow.tests.integration.schema_helper.conftest import (
     PASSWORD,
     USER,
@@ -334,9 +334,9 @@ def test_what_was_written_since_is_counted_and_nothing_is_changed(script: Script
         " INSERT INTO traces VALUES (1)",
     )
     before = sorted(path.name for path in script.folder.rglob("*"))
-    report = _backups.parse(script.good("since", BACKUP_NAME=name).splitlines())
+    report = catalogue.parse(script.good("since", BACKUP_NAME=name).splitlines())
     assert report.chosen == name
-    assert _backups.since(report) == {"runs": 7, "traces": 1}
+    assert catalogue.since(report) == {"runs": 7, "traces": 1}
     assert sorted(path.name for path in script.folder.rglob("*")) == before
     assert script.databases() == {"mlflow"}
 
@@ -362,8 +362,8 @@ def test_a_backup_that_cannot_be_tested_is_kept_and_is_no_failure(script: Script
         name = script.take(**plain)
         output = script.good("test", BACKUP_NAME=name, **plain)
         assert f"backup: {name} was not tested: role plain may not create databases" in output
-        report = _backups.parse(output.splitlines())
-        (found,) = (_backups.as_dict(backup, report) for backup in report.backups)
+        report = catalogue.parse(output.splitlines())
+        (found,) = (catalogue.as_dict(backup, report) for backup in report.backups)
         assert found["tested"] is None
         assert 'have an administrator run: ALTER ROLE "plain" CREATEDB' in found["untested"]
         assert [path.name for path in script.folder.glob("*/tested.json")] == []
@@ -373,14 +373,14 @@ def test_a_backup_that_cannot_be_tested_is_kept_and_is_no_failure(script: Script
         assert "was not tested" not in done.stdout
         # A result that is there stays.
         script.good("test", BACKUP_NAME=name)
-        report = _backups.parse(script.good("test", BACKUP_NAME=name, **plain).splitlines())
+        report = catalogue.parse(script.good("test", BACKUP_NAME=name, **plain).splitlines())
         assert report.backups[0].tested
         assert report.backups[0].tested.ok
-        assert "ALTER ROLE" in _backups.not_permitted(report)
+        assert "ALTER ROLE" in catalogue.not_permitted(report)
     finally:
         script.postgres.run("mlflow", "DROP OWNED BY plain")
         script.postgres.run("postgres", "DROP ROLE plain")
-    assert _backups.not_permitted(_backups.parse(script.good("backup").splitlines())) == ""
+    assert catalogue.not_permitted(catalogue.parse(script.good("backup").splitlines())) == ""
 
 
 def test_a_restore_that_is_killed_anywhere_leaves_one_whole_database(script: Script) -> None:
@@ -418,7 +418,7 @@ def test_a_backup_that_was_restored_before_is_not_in_place_until_its_swap(script
 
     def in_place() -> bool:
         said = script.good("check", BACKUP_NAME=name)
-        return _backups.in_place(_backups.parse(said.splitlines()))
+        return catalogue.in_place(catalogue.parse(said.splitlines()))
 
     assert not in_place()
     for _time in range(2):

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.mlops.mlflow.plugins.action import render as action
-from ansible_collections.mlops.mlflow.plugins.plugin_utils import kustomization, overlays
+from ansible_collections.mlops.mlflow.plugins.action import release_render as action
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory import overlays
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._render import kustomization
 from ansible_collections.mlops.mlflow.tests.integration.schema_helper.conftest import (
     CACHE,
     PYTHON,

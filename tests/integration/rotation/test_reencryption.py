@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.mlops.mlflow.plugins.module_utils._rotation import (
+from ansible_collections.mlops.mlflow.plugins.module_utils._release.rotation import (
     REENCRYPT,
     count_input,
     new_value,

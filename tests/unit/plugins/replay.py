@@ -15,11 +15,11 @@ import datetime
 import time
 import typing as t
 
-from ansible_collections.mlops.mlflow.plugins.module_utils import _watch
-from ansible_collections.mlops.mlflow.plugins.module_utils._client import Api
-from ansible_collections.mlops.mlflow.plugins.module_utils._engine import Engine, Options
-from ansible_collections.mlops.mlflow.plugins.module_utils._kinds import Kind
-from ansible_collections.mlops.mlflow.plugins.module_utils._verdict import Target
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Api
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import Kind
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait import watch as _watch
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.engine import Engine, Options
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict import Target
 from ansible_collections.mlops.mlflow.tests.unit.plugins.fake_api import END, FakeApi
 
 Object = dict[str, t.Any]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from types import ModuleType
 
 import pytest
-from ansible_collections.mlops.mlflow.plugins.module_utils._migration import unreachable_in
+from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow.migration import unreachable_in
 
 REFUSED = 'connection to server at "postgres" (10.96.1.2), port 5432 failed: Connection refused'
 

@@ -18,7 +18,7 @@ import pytest
 
 ROOT = Path(__file__).parents[4]
 ACTION = """
-from ansible_collections.mlops.mlflow.plugins.plugin_utils.progress import ProgressAction
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._release.progress import ProgressAction
 
 class ActionModule(ProgressAction):
     pass

@@ -10,7 +10,7 @@ import copy
 import itertools
 from typing import Any
 
-from ansible_collections.mlops.mlflow.plugins.module_utils._cluster import Answer, Cluster
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import Answer, Cluster
 
 Object = dict[str, Any]
 
@@ -25,9 +25,9 @@ class MemoryCluster(Cluster):
     """Keeps objects by path; applies by replacing what the manager gives."""
 
     def __init__(self) -> None:
-        from ansible_collections.mlops.mlflow.plugins.module_utils import _cluster
+        from ansible_collections.mlops.mlflow.plugins.module_utils._k8s import cluster
 
-        self._plurals = dict(_cluster.KINDS)
+        self._plurals = dict(cluster.KINDS)
         self.requests = 0
         self.objects: dict[str, Object] = {}
         self.calls: list[tuple[str, str, dict[str, str]]] = []

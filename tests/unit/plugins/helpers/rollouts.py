@@ -13,7 +13,7 @@ import copy
 import random
 import typing as t
 
-from ansible_collections.mlops.mlflow.plugins.module_utils._kinds import (
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import (
     CLAIM,
     DEPLOYMENT,
     EVENT,

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.mlops.mlflow.plugins.module_utils import _backups
+from ansible_collections.mlops.mlflow.plugins.module_utils._backup import catalogue
 
 NAME = "20261124T190501Z"
 SHA = "ab" * 32
 STORE = "mlflow-production:/mlflow/artifacts"
-EXPECTED = _backups.Expected("mlflow-production", STORE)
+EXPECTED = catalogue.Expected("mlflow-production", STORE)
 IMAGE = {
     "mlflow": "3.16.1",
     "tracking": {"head": "b7e2", "known": ["a1", "b7e2"]},
@@ -62,12 +62,12 @@ def said(**changes: t.Any) -> dict[str, str]:
     }
 
 
-def refused(lines: dict[str, str], expected: _backups.Expected = EXPECTED) -> str:
-    return "; ".join(_backups.refusals(_backups.parse(lines.values()), expected))
+def refused(lines: dict[str, str], expected: catalogue.Expected = EXPECTED) -> str:
+    return "; ".join(catalogue.refusals(catalogue.parse(lines.values()), expected))
 
 
 def test_a_good_backup_is_read_and_not_refused() -> None:
-    report = _backups.parse(said().values())
+    report = catalogue.parse(said().values())
     assert refused(said()) == ""
     (backup,) = report.backups
     assert backup.marked
@@ -76,8 +76,8 @@ def test_a_good_backup_is_read_and_not_refused() -> None:
     assert backup.manifest
     assert backup.manifest.databases[0].rows["runs"] == 10000
     assert report.volume == (1000, 400)
-    assert _backups.as_dict(backup, report)["bytes"] == 100
-    assert not _backups.in_place(report)
+    assert catalogue.as_dict(backup, report)["bytes"] == 100
+    assert not catalogue.in_place(report)
 
 
 CHANGES: dict[str, tuple[dict[str, str], str]] = {
@@ -118,12 +118,12 @@ def test_why_a_backup_was_not_tested(role: str, tested: bool, untested: str) -> 
     lines = {**said(), "role": role}
     if not tested:
         lines.pop("tested")
-    report = _backups.parse(lines.values())
-    found = _backups.as_dict(report.backups[0], report)
+    report = catalogue.parse(lines.values())
+    found = catalogue.as_dict(report.backups[0], report)
     assert bool(found["tested"]) is tested
     assert untested in found["untested"]
     assert bool(found["untested"]) is bool(untested)
-    assert bool(_backups.not_permitted(report)) is ("false" in role)
+    assert bool(catalogue.not_permitted(report)) is ("false" in role)
 
 
 def test_a_restore_that_nobody_knows_to_be_permitted_is_refused() -> None:
@@ -179,9 +179,9 @@ def test_what_an_interrupted_restore_left_is_recognised() -> None:
         '@database {"name": "mlflow_before_20261124T190600Z", "comment": '
         f'"mlops.mlflow: replaced by {NAME}"}}'
     )
-    report = _backups.parse(lines.values())
-    assert _backups.in_place(report)
-    assert _backups.replaced(report) == ["mlflow_before_20261124T190600Z"]
+    report = catalogue.parse(lines.values())
+    assert catalogue.in_place(report)
+    assert catalogue.replaced(report) == ["mlflow_before_20261124T190600Z"]
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_what_an_interrupted_restore_left_is_recognised() -> None:
     ["@backup", "@backup ../etc {}", "@tested x {}", "@file a b", "@image []", "@volume", "@"],
 )
 def test_odd_lines_are_skipped(line: str) -> None:
-    assert _backups.parse([line]) == _backups.Report([])
+    assert catalogue.parse([line]) == catalogue.Report([])
 
 
 def test_a_job_is_the_cron_jobs_with_another_command() -> None:
@@ -202,13 +202,13 @@ def test_a_job_is_the_cron_jobs_with_another_command() -> None:
     spec = {"metadata": {"labels": {"c": "d"}}, "spec": {"backoffLimit": 2, "template": template}}
     cron_job = {"metadata": {"namespace": "n"}, "spec": {"jobTemplate": spec}}
     before = json.dumps(cron_job)
-    job = _backups.job(cron_job, "x", "check", {"BACKUP_NAME": NAME})
+    job = catalogue.job(cron_job, "x", "check", {"BACKUP_NAME": NAME})
     assert json.dumps(cron_job) == before
-    assert job["metadata"]["labels"] == {"c": "d", _backups.COMMAND_LABEL: "check"}
+    assert job["metadata"]["labels"] == {"c": "d", catalogue.COMMAND_LABEL: "check"}
     assert job["spec"]["backoffLimit"] == 2
     assert job["spec"]["podFailurePolicy"]["rules"][1]["onExitCodes"]["values"] == [1, 2, 3]
     made = job["spec"]["template"]
-    assert made["metadata"]["labels"] == {"a": "b", _backups.COMMAND_LABEL: "check"}
+    assert made["metadata"]["labels"] == {"a": "b", catalogue.COMMAND_LABEL: "check"}
     assert made["spec"]["containers"][0]["args"] == ["check"]
     assert made["spec"]["containers"][0]["env"] == [
         {"name": "PGUSER", "valueFrom": {}},
@@ -219,24 +219,24 @@ def test_a_job_is_the_cron_jobs_with_another_command() -> None:
 def test_a_job_for_the_bucket_is_that_of_the_other_cron_job() -> None:
     path = Path(__file__).parents[4] / "kustomize/components/backup-s3/backup-s3-cronjob.yml"
     cron_job = yaml.safe_load(path.read_text())
-    job = _backups.job(cron_job, "job", "download", {"BACKUP_NAME": "latest"})
+    job = catalogue.job(cron_job, "job", "download", {"BACKUP_NAME": "latest"})
     (container,) = job["spec"]["template"]["spec"]["containers"]
-    assert container["name"] == _backups.S3_CONTAINER
+    assert container["name"] == catalogue.S3_CONTAINER
     assert container["args"] == ["download"]
     assert {"name": "BACKUP_NAME", "value": "latest"} in container["env"]
     (_ignore, fail) = job["spec"]["podFailurePolicy"]["rules"]
-    assert fail["onExitCodes"]["containerName"] == _backups.S3_CONTAINER
+    assert fail["onExitCodes"]["containerName"] == catalogue.S3_CONTAINER
 
 
 def test_what_was_written_since_a_backup_is_counted() -> None:
     lines = said()
     rows = {"runs": 10002, "users": 2, "tags": 5, "alembic_version": 9}
     now = "@now " + json.dumps({"role": "tracking", "rows": rows, "revisions": {}})
-    report = _backups.parse([*lines.values(), now])
-    assert _backups.since(report) == {"runs": 2, "tags": 5, "users": -1}
-    words = _backups.since_in_words({"runs": 2, "metrics": 4000, "tags": 5, "params": 1})
+    report = catalogue.parse([*lines.values(), now])
+    assert catalogue.since(report) == {"runs": 2, "tags": 5, "users": -1}
+    words = catalogue.since_in_words({"runs": 2, "metrics": 4000, "tags": 5, "params": 1})
     assert words == "+2 runs, +4,000 metric values, rows in 2 other table(s)"
-    assert _backups.since_in_words({}) == "no row that was added or deleted"
+    assert catalogue.since_in_words({}) == "no row that was added or deleted"
 
 
 def test_the_image_that_a_backup_is_of_can_be_another_than_the_cron_job_s() -> None:
@@ -246,6 +246,6 @@ def test_the_image_that_a_backup_is_of_can_be_another_than_the_cron_job_s() -> N
     }
     cron_job = {"metadata": {}, "spec": {"jobTemplate": {"spec": {"template": {"spec": pod}}}}}
     for image, expected in (("old", "old"), ("", "new")):
-        made = _backups.job(cron_job, "x", "backup", {}, image)["spec"]["template"]["spec"]
+        made = catalogue.job(cron_job, "x", "backup", {}, image)["spec"]["template"]["spec"]
         assert made["initContainers"][0]["image"] == expected
         assert made["containers"][0]["image"] == "postgres"

@@ -9,22 +9,23 @@ import time
 import typing as t
 
 import pytest
-from ansible_collections.mlops.mlflow.plugins.module_utils import _engine, _watch
-from ansible_collections.mlops.mlflow.plugins.module_utils._client import Api
-from ansible_collections.mlops.mlflow.plugins.module_utils._engine import (
-    CheckResult,
-    Engine,
-    Options,
-    Seen,
-)
-from ansible_collections.mlops.mlflow.plugins.module_utils._kinds import (
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Api
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import (
     DEPLOYMENT,
     POD,
     REPLICA_SET,
     Kind,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._tolerances import Problem
-from ansible_collections.mlops.mlflow.plugins.module_utils._verdict import Target
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait import engine as _engine
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait import watch
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.engine import (
+    CheckResult,
+    Engine,
+    Options,
+    Seen,
+)
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import Problem
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict import Target
 from ansible_collections.mlops.mlflow.tests.unit.plugins.fake_api import RESET, FakeApi
 
 DEPLOYMENTS = "/apis/apps/v1/namespaces/ns/deployments"
@@ -301,9 +302,9 @@ class Stepped:
         self.now = 0.0
         api = Api({"host": "http://127.0.0.1:1", "api_key": "t"})
         self.engine = Engine(api, [WEB], Options(), clock=lambda: self.now)
-        self.take(_watch.Listed(DEPLOYMENT, "ns", [deployment(0)]))
-        self.take(_watch.Listed(REPLICA_SET, "ns", [replica_set()]))
-        self.take(_watch.Listed(POD, "ns", [pod(**status)]))
+        self.take(watch.Listed(DEPLOYMENT, "ns", [deployment(0)]))
+        self.take(watch.Listed(REPLICA_SET, "ns", [replica_set()]))
+        self.take(watch.Listed(POD, "ns", [pod(**status)]))
 
     def take(self, report: t.Any) -> None:
         self.engine._take(report)
@@ -316,9 +317,9 @@ class Stepped:
 
     def outage(self, since: float, until: float) -> None:
         self.now = since
-        self.take(_watch.Interrupted(POD, "ns", "connection reset"))
+        self.take(watch.Interrupted(POD, "ns", "connection reset"))
         self.now = until
-        self.take(_watch.Resumed(POD, "ns"))
+        self.take(watch.Resumed(POD, "ns"))
 
 
 NO_SECRET = {"state": {"waiting": {"reason": "CreateContainerConfigError", "message": "no"}}}
@@ -328,9 +329,9 @@ def test_nothing_is_called_a_failure_while_and_just_after_the_server_is_away() -
     """What is known may be out of date; what has changed since may be on its way."""
     stepped = Stepped(CRASHED)
     assert stepped.failed_at(0) == []
-    stepped.take(_watch.Interrupted(POD, "ns", "connection reset"))
+    stepped.take(watch.Interrupted(POD, "ns", "connection reset"))
     assert stepped.failed_at(2) == []
-    stepped.take(_watch.Resumed(POD, "ns"))
+    stepped.take(watch.Resumed(POD, "ns"))
     assert stepped.failed_at(2 + 0.9) == []
     assert stepped.failed_at(2 + 1.1) == ["crash_loop"]
 
@@ -367,20 +368,20 @@ def test_what_an_outage_does_to_tolerances(
         api, [WEB], Options(tolerances={"not_found": 10.0}, timeout=99.0), clock=lambda: now[0]
     )
     for kind, namespace in waiting._streams():
-        waiting._take(_watch.Listed(kind, namespace, []))
+        waiting._take(watch.Listed(kind, namespace, []))
     kind, namespace = waiting._streams()[0]
     assert waiting._judge()[0] == []
-    waiting._take(_watch.Interrupted(kind, namespace, "away"))
+    waiting._take(watch.Interrupted(kind, namespace, "away"))
     now[0] = away
-    waiting._take(_watch.Resumed(kind, namespace))
+    waiting._take(watch.Resumed(kind, namespace))
     now[0] = fails_after - 0.1
     assert waiting._judge()[0] == []
     now[0] = fails_after + 0.1
     assert [problem.reason for problem in waiting._judge()[0]] == ["not_found"]
-    waiting._take(_watch.Interrupted(kind, namespace, "away"))
+    waiting._take(watch.Interrupted(kind, namespace, "away"))
     now[0] += 1.0
     assert waiting._judge()[0] == []
-    waiting._take(_watch.Resumed(kind, namespace))
+    waiting._take(watch.Resumed(kind, namespace))
     now[0] += 0.9
     assert waiting._judge()[0] == []
     now[0] += 0.2

@@ -8,9 +8,9 @@ import time
 import typing as t
 
 import pytest
-from ansible_collections.mlops.mlflow.plugins.module_utils._engine import Options
-from ansible_collections.mlops.mlflow.plugins.module_utils._kinds import DEPLOYMENT, POD
-from ansible_collections.mlops.mlflow.plugins.module_utils._verdict import Target
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import DEPLOYMENT, POD
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.engine import Options
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict import Target
 from ansible_collections.mlops.mlflow.tests.unit.plugins.fake_api import FakeApi
 from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.rollouts import NOISES, Rollout
 from ansible_collections.mlops.mlflow.tests.unit.plugins.replay import Recorded, ReplayEngine

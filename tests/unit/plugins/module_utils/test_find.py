@@ -8,8 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.mlops.mlflow.plugins.module_utils import _find
-from ansible_collections.mlops.mlflow.plugins.module_utils._kinds import (
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import (
     CLAIM,
     DAEMON_SET,
     DEPLOYMENT,
@@ -18,7 +17,8 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._kinds import (
     REPLICA_SET,
     STATEFUL_SET,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._state import Clock, State
+from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow import discover
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.state import Clock, State
 from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.controllers import (
     FIXTURES,
     NAMESPACE,
@@ -38,8 +38,8 @@ def state_of(objects: list[dict[str, Any]]) -> State:
     return state
 
 
-def found_in(objects: list[dict[str, Any]]) -> dict[str, _find.Found]:
-    found = _find.find(state_of(objects), NAMESPACE)
+def found_in(objects: list[dict[str, Any]]) -> dict[str, discover.Found]:
+    found = discover.find(state_of(objects), NAMESPACE)
     return {str(one.target): one for one in found}
 
 
@@ -66,7 +66,7 @@ def test_what_others_deploy(name: str) -> None:
         assert found[key].deployed_by == words
     # What something depends on comes first.
     roles = [one.role for one in found.values()]
-    assert roles == sorted(roles, key=_find.ORDER.index)
+    assert roles == sorted(roles, key=discover.ORDER.index)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -79,7 +79,7 @@ def test_the_port_that_is_asked(name: str) -> None:
             for pod in state.all(POD, NAMESPACE)
             if pod["metadata"]["name"] == key.split("/")[1] + "-0"
         )
-        only = _find.server_pod(pod)["spec"]["containers"]
+        only = discover.server_pod(pod)["spec"]["containers"]
         assert [entry["containerPort"] for entry in only[0]["ports"]] == [port]
         assert len(only) == 1
 
@@ -125,7 +125,7 @@ def test_an_image_that_is_left_to_itself_serves() -> None:
 
 def test_what_may_not_be_seen_is_not_called_missing() -> None:
     document = fixture("community_chart")
-    found = _find.find(state_of(brought_up(document["objects"])), NAMESPACE, sees_claims=False)
+    found = discover.find(state_of(brought_up(document["objects"])), NAMESPACE, sees_claims=False)
     assert "volume" not in {one.role for one in found}
 
 
@@ -146,4 +146,4 @@ def test_our_own_tree() -> None:
     ]
     found = found_in(brought_up([server]))["Deployment/it"]
     assert found.deployed_by == "mlops.mlflow"
-    assert _find.has_helper(found.item, DEPLOYMENT)
+    assert discover.has_helper(found.item, DEPLOYMENT)

@@ -7,10 +7,10 @@ from __future__ import annotations
 import random
 import typing as t
 
-from ansible_collections.mlops.mlflow.plugins.module_utils._kinds import Kind
-from ansible_collections.mlops.mlflow.plugins.module_utils._state import Clock, State
-from ansible_collections.mlops.mlflow.plugins.module_utils._tolerances import Tracker
-from ansible_collections.mlops.mlflow.plugins.module_utils._verdict import (
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import Kind
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import Tracker
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.state import Clock, State
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict import (
     Rules,
     Target,
     judge,

@@ -14,16 +14,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from ansible_collections.mlops.mlflow.plugins.module_utils import _lease
-from ansible_collections.mlops.mlflow.plugins.module_utils._cluster import Answer, ClusterError
-from ansible_collections.mlops.mlflow.plugins.module_utils._lease import (
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import Answer, ClusterError
+from ansible_collections.mlops.mlflow.plugins.module_utils._release import lock as _lease
+from ansible_collections.mlops.mlflow.plugins.module_utils._release.lock import (
     Lease,
     LeaseError,
     Lost,
     Renewal,
 )
 from ansible_collections.mlops.mlflow.plugins.modules import release_lock
-from ansible_collections.mlops.mlflow.plugins.plugin_utils import progress
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._release import progress
 from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.memory_cluster import (
     MemoryCluster,
 )

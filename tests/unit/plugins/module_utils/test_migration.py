@@ -8,10 +8,11 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.mlops.mlflow.plugins.module_utils import _migration, _schema
-from ansible_collections.mlops.mlflow.plugins.module_utils._client import ApiError
-from ansible_collections.mlops.mlflow.plugins.module_utils._kinds import DEPLOYMENT, JOB
-from ansible_collections.mlops.mlflow.plugins.module_utils._verdict import Target
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import ApiError
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import DEPLOYMENT, JOB
+from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow import migration
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait import schema
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict import Target
 
 NOWHERE = 'could not translate host name "nowhere" to address: (really) not known'
 REFUSED = 'connection to server at "postgres" (10.96.1.2), port 5432 failed: Connection refused'
@@ -33,7 +34,7 @@ class Logs:
         return self.lines
 
 
-def pod(state: str = "running", command: str = _schema.HELPER) -> dict[str, t.Any]:
+def pod(state: str = "running", command: str = schema.HELPER) -> dict[str, t.Any]:
     return {
         "metadata": {"name": "migrate-a", "namespace": "ns", "uid": "p"},
         "spec": {"containers": [{"name": "migrate", "command": ["python3", command, "migrate"]}]},
@@ -42,7 +43,7 @@ def pod(state: str = "running", command: str = _schema.HELPER) -> dict[str, t.An
 
 
 def learn(api: Logs, target: Target = JOB_TARGET, **of_pod: str) -> t.Any:
-    return _migration.what_it_waits_for(t.cast(t.Any, api))({target: ({}, [pod(**of_pod)])})
+    return migration.what_it_waits_for(t.cast(t.Any, api))({target: ({}, [pod(**of_pod)])})
 
 
 @pytest.mark.parametrize("detail", [NOWHERE, REFUSED])

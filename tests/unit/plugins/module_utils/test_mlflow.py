@@ -11,10 +11,11 @@ import threading
 import typing as t
 
 import pytest
-from ansible_collections.mlops.mlflow.plugins.module_utils import _mlflow, _schema
-from ansible_collections.mlops.mlflow.plugins.module_utils._client import ApiError
-from ansible_collections.mlops.mlflow.plugins.module_utils._kinds import DEPLOYMENT, JOB
-from ansible_collections.mlops.mlflow.plugins.module_utils._verdict import Target
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import ApiError
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import DEPLOYMENT, JOB
+from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow import readiness
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait import schema as _schema
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict import Target
 
 IMAGE = "localhost/mlops-mlflow/mlflow:3.17.2"
 AT_HEAD = {"tracking": {"state": "at_head", "current": "a", "head": "a"}}
@@ -99,16 +100,16 @@ def mlflow() -> t.Iterator[Mlflow]:
     server.server.server_close()
 
 
-def check(mlflow: Mlflow, api: t.Any = None, **server: t.Any) -> _mlflow.CheckResult:
+def check(mlflow: Mlflow, api: t.Any = None, **server: t.Any) -> readiness.CheckResult:
     """Run the whole check on one pod."""
     target = Target(DEPLOYMENT, "ns", "mlflow")
-    found = _mlflow.MlflowCheck(
-        t.cast(t.Any, api or Helper()), _mlflow.Server(url=mlflow.url, **server)
+    found = readiness.MlflowCheck(
+        t.cast(t.Any, api or Helper()), readiness.Server(url=mlflow.url, **server)
     )
     return found({target: ({"metadata": {}}, [pod()])})
 
 
-def reason(result: _mlflow.CheckResult) -> str:
+def reason(result: readiness.CheckResult) -> str:
     """Return why a check did not pass."""
     assert not result.ready
     return result.problems[0].reason
@@ -121,7 +122,7 @@ def test_all_is_well(mlflow: Mlflow) -> None:
     assert result.facts["server"]["version"] == "3.17.2"
     assert result.facts["http"][0]["search"] == 200
     assert result.facts["schema"] == AT_HEAD
-    assert set(result.facts) == set(_mlflow.MlflowCheck.nothing())
+    assert set(result.facts) == set(readiness.MlflowCheck.nothing())
 
 
 class Tunnels(Helper):
@@ -142,7 +143,7 @@ def test_a_server_that_closes_is_asked_through_a_new_tunnel(mlflow: Mlflow, clos
     """Not through a connection to the same port of the controller."""
     mlflow.closes = closes
     api = Tunnels(("127.0.0.1", int(mlflow.server.server_address[1])))
-    found = _mlflow.MlflowCheck(t.cast(t.Any, api), _mlflow.Server())
+    found = readiness.MlflowCheck(t.cast(t.Any, api), readiness.Server())
     result = found({Target(DEPLOYMENT, "ns", "mlflow"): ({"metadata": {}}, [pod()])})
     assert result.ready, result.problems
     assert len(mlflow.seen) == 3
@@ -221,7 +222,7 @@ def test_no_permission_to_exec(mlflow: Mlflow) -> None:
 def test_no_pods(mlflow: Mlflow) -> None:
     """A Deployment that is scaled to nothing serves nobody."""
     target = Target(DEPLOYMENT, "ns", "mlflow")
-    found = _mlflow.MlflowCheck(t.cast(t.Any, Helper()), _mlflow.Server())
+    found = readiness.MlflowCheck(t.cast(t.Any, Helper()), readiness.Server())
     assert reason(found({target: ({"metadata": {}}, [])})) == "http_unready"
 
 
@@ -229,8 +230,8 @@ def test_termination_messages_stand_in() -> None:
     """The latest verdict that a pod left behind is used where the helper cannot be asked."""
     message = json.dumps(AT_HEAD)
     status = {"name": "schema-wait", "state": {"terminated": {"exitCode": 0, "message": message}}}
-    assert _mlflow.schema_from_messages([pod(initContainerStatuses=[status])]) == AT_HEAD
-    assert _mlflow.schema_from_messages([pod()]) is None
+    assert readiness.schema_from_messages([pod(initContainerStatuses=[status])]) == AT_HEAD
+    assert readiness.schema_from_messages([pod()]) is None
 
 
 @pytest.mark.parametrize(
@@ -246,14 +247,14 @@ def test_termination_messages_stand_in() -> None:
     ],
 )
 def test_an_answer_in_words(body: str, words: str) -> None:
-    assert _mlflow._message(body).split() == words.split()
+    assert readiness._message(body).split() == words.split()
 
 
 def test_meanwhile_asks_a_pod_that_waits() -> None:
     """A server that waits for its schema is asked what it waits for."""
     running = {"name": "schema-wait", "state": {"running": {}}}
     api = Helper({"tracking": {"state": "behind", "current": "a", "head": "b"}})
-    found = _mlflow.MlflowCheck(t.cast(t.Any, api), _mlflow.Server())
+    found = readiness.MlflowCheck(t.cast(t.Any, api), readiness.Server())
     target, job = Target(DEPLOYMENT, "ns", "mlflow"), Target(JOB, "ns", "migrate")
     seen: t.Any = {job: (None, []), target: ({}, [pod(initContainerStatuses=[running])])}
     result = found.meanwhile(seen)
@@ -272,7 +273,7 @@ def test_meanwhile_asks_a_pod_that_waits() -> None:
 def test_a_database_that_is_being_initialised_is_no_failure(entry: dict[str, str]) -> None:
     """A first start without a migration Job: the server's own init container sees to it."""
     running = {"name": "schema-wait", "state": {"running": {}}}
-    found = _mlflow.MlflowCheck(t.cast(t.Any, Helper({"tracking": entry})), _mlflow.Server())
+    found = readiness.MlflowCheck(t.cast(t.Any, Helper({"tracking": entry})), readiness.Server())
     target = Target(DEPLOYMENT, "ns", "mlflow")
     result = found.meanwhile({target: ({}, [pod(initContainerStatuses=[running])])})
     assert result is not None
@@ -294,7 +295,7 @@ def test_a_database_that_is_being_initialised_is_no_failure(entry: dict[str, str
 )
 def test_version_in_tag(image: str, version: str) -> None:
     """The version is in the tag, if anywhere."""
-    assert _mlflow.version_in(image) == version
+    assert readiness.version_in(image) == version
 
 
 def test_address() -> None:
@@ -303,11 +304,11 @@ def test_address() -> None:
         "ports": [{"name": "metrics", "containerPort": 1}, {"name": "http", "containerPort": 8080}],
         "readinessProbe": {"httpGet": {"path": "/tracking/health"}},
     }
-    assert _mlflow.address(container) == (8080, "/tracking")
-    assert _mlflow.address({}) == (5000, "")
+    assert readiness.address(container) == (8080, "/tracking")
+    assert readiness.address({}) == (5000, "")
 
 
 def test_same_image() -> None:
     """Digests decide where both have one."""
-    assert _mlflow.same_image("a:1@sha256:x", "a@sha256:x")
-    assert not _mlflow.same_image("a:1", "a:2")
+    assert readiness.same_image("a:1@sha256:x", "a@sha256:x")
+    assert not readiness.same_image("a:1", "a:2")

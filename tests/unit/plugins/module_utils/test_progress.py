@@ -7,7 +7,7 @@ from __future__ import annotations
 import pathlib
 
 import pytest
-from ansible_collections.mlops.mlflow.plugins.module_utils import _progress
+from ansible_collections.mlops.mlflow.plugins.module_utils._release import progress as _progress
 
 
 def test_says_what_is_new_and_repeats_what_is_not() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from ansible_collections.mlops.mlflow.plugins.module_utils._redact import MASK, redact
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.redact import MASK, redact
 
 SECRET = "S3cretValue9x"
 

@@ -11,9 +11,11 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.mlops.mlflow.plugins.module_utils import _releases
-from ansible_collections.mlops.mlflow.plugins.module_utils._releases import Record
-from ansible_collections.mlops.mlflow.plugins.plugin_utils.kustomization import with_last_applied
+from ansible_collections.mlops.mlflow.plugins.module_utils._release import record as _releases
+from ansible_collections.mlops.mlflow.plugins.module_utils._release.record import Record
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._render.kustomization import (
+    with_last_applied,
+)
 
 NOW = "2026-11-25T14:00:00Z"
 OLD_HEAD = {"tracking": "b7e2c1a4d9f3"}

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.mlops.mlflow.plugins.module_utils._rotation import (
+from ansible_collections.mlops.mlflow.plugins.module_utils._release.rotation import (
     KEYS,
     USERNAME,
     Plan,

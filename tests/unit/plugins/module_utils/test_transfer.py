@@ -14,8 +14,8 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.mlops.mlflow.plugins.module_utils import _transfer
-from ansible_collections.mlops.mlflow.plugins.module_utils._client import ApiError
+from ansible_collections.mlops.mlflow.plugins.module_utils._backup import transfer
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import ApiError
 
 NAME = "20261124T190501Z"
 DUMP = b"PGDMP" + bytes(range(256)) * 40
@@ -68,7 +68,7 @@ def members(text: bytes | None = None) -> dict[str, bytes]:
 
 
 def test_a_whole_backup_is_accepted(tmp_path: Path) -> None:
-    assert _transfer.inspect(archive(tmp_path / "b.tar", members())).name == NAME
+    assert transfer.inspect(archive(tmp_path / "b.tar", members())).name == NAME
 
 
 @pytest.mark.parametrize(
@@ -84,15 +84,15 @@ def test_a_whole_backup_is_accepted(tmp_path: Path) -> None:
 )
 def test_what_is_in_it_has_to_fit(tmp_path: Path, changes: dict[str, bytes], words: str) -> None:
     path = archive(tmp_path / "b.tar", {**members(), **changes})
-    with pytest.raises(_transfer.ArchiveError, match=words):
-        _transfer.inspect(path)
+    with pytest.raises(transfer.ArchiveError, match=words):
+        transfer.inspect(path)
 
 
 @pytest.mark.parametrize("name", ["..", "latest", "20200101T000000Z"])
 def test_its_folder_has_to_be_called_as_it_is(tmp_path: Path, name: str) -> None:
     path = archive(tmp_path / "b.tar", members(manifest(name=name)))
-    with pytest.raises(_transfer.ArchiveError, match="its folder is not called"):
-        _transfer.inspect(path)
+    with pytest.raises(transfer.ArchiveError, match="its folder is not called"):
+        transfer.inspect(path)
 
 
 def test_links_are_refused(tmp_path: Path) -> None:
@@ -102,16 +102,16 @@ def test_links_are_refused(tmp_path: Path) -> None:
         info.type = tarfile.SYMTYPE
         info.linkname = "/etc/passwd"
         file.addfile(info)
-    with pytest.raises(_transfer.ArchiveError, match="does not have"):
-        _transfer.inspect(str(path))
+    with pytest.raises(transfer.ArchiveError, match="does not have"):
+        transfer.inspect(str(path))
 
 
 @pytest.mark.parametrize("kept", [0, 1, 700, 6000])
 def test_a_file_that_was_cut_off_is_refused(tmp_path: Path, kept: int) -> None:
     path = Path(archive(tmp_path / "b.tar", members()))
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(_transfer.ArchiveError):
-        _transfer.inspect(str(path))
+    with pytest.raises(transfer.ArchiveError):
+        transfer.inspect(str(path))
 
 
 class Pod:
@@ -144,21 +144,21 @@ class Pod:
 def test_what_is_received_is_what_was_sent_however_it_is_cut(size: int) -> None:
     text = base64.b64encode(DUMP).decode()
     found = io.BytesIO()
-    _transfer.receive(Pod([text[i : i + size] for i in range(0, len(text), size)]), found.write)
+    transfer.receive(Pod([text[i : i + size] for i in range(0, len(text), size)]), found.write)
     assert found.getvalue() == DUMP
 
 
 def test_a_command_that_fails_says_why() -> None:
     with pytest.raises(ApiError, match="there is no backup"):
-        _transfer.receive(Pod(["abcd"], 1, "backup: there is no backup\n"), lambda _data: None)
+        transfer.receive(Pod(["abcd"], 1, "backup: there is no backup\n"), lambda _data: None)
     with pytest.raises(ApiError):
-        _transfer.receive(Pod(["abc"]), lambda _data: None)  # cut off
+        transfer.receive(Pod(["abc"]), lambda _data: None)  # cut off
 
 
 @pytest.mark.parametrize("size", [0, 1, 3, 786431, 786432, 786433, 2000000])
 def test_the_other_end_knows_how_much_is_to_come(size: int) -> None:
     pod = Pod([])
-    _transfer.send(pod, io.BytesIO(b"x" * size).read, 1)
-    assert len(pod.received) == _transfer.encoded_size(size)
+    transfer.send(pod, io.BytesIO(b"x" * size).read, 1)
+    assert len(pod.received) == transfer.encoded_size(size)
     lines = pod.received.splitlines()
     assert b"".join(map(base64.b64decode, lines)) == b"x" * size

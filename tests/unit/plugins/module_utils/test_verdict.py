@@ -11,7 +11,7 @@ import typing as t
 
 import pytest
 import yaml
-from ansible_collections.mlops.mlflow.plugins.module_utils._kinds import (
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import (
     CLAIM,
     DAEMON_SET,
     DEPLOYMENT,
@@ -24,13 +24,13 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._kinds import (
     Kind,
     known_kind,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._state import Clock, State
-from ansible_collections.mlops.mlflow.plugins.module_utils._tolerances import (
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import (
     CONFIRMATION,
     DEFAULTS,
     Tracker,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._verdict import (
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.state import Clock, State
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict import (
     READY,
     Rules,
     Target,

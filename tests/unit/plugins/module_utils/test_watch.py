@@ -9,9 +9,9 @@ import time
 import typing as t
 
 import pytest
-from ansible_collections.mlops.mlflow.plugins.module_utils import _watch
-from ansible_collections.mlops.mlflow.plugins.module_utils._client import Api
-from ansible_collections.mlops.mlflow.plugins.module_utils._kinds import POD
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Api
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import POD
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait import watch as _watch
 from ansible_collections.mlops.mlflow.tests.unit.plugins.fake_api import (
     END,
     RESET,

@@ -5,9 +5,9 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.mlops.mlflow.plugins.module_utils import _schema, _words
-from ansible_collections.mlops.mlflow.plugins.module_utils._redact import redact
-from ansible_collections.mlops.mlflow.plugins.module_utils._tolerances import DEFAULTS, Problem
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.redact import redact
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait import hints, schema
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import DEFAULTS, Problem
 
 
 @pytest.mark.parametrize(
@@ -80,19 +80,19 @@ def test_given_secrets() -> None:
 )
 def test_telling_line(lines: list[str], expected: str) -> None:
     """The line that explains is found among the others."""
-    assert _words.telling_line(lines) == expected
+    assert hints.telling_line(lines) == expected
 
 
 def test_long_lines_are_cut() -> None:
     """A line of a megabyte does not become the message."""
-    assert len(_words.telling_line(["x" * 10**6])) == _words.LONGEST_QUOTE
+    assert len(hints.telling_line(["x" * 10**6])) == hints.LONGEST_QUOTE
 
 
 @pytest.mark.parametrize("reason", [*DEFAULTS, "timeout"])
 def test_every_reason_has_a_hint(reason: str) -> None:
     """Each failure says in one line what to do."""
     problem = Problem(reason, "Pod", "ns", "web-a", "wrong", "p", container="main", pod="web-a")
-    hint = _words.hint(problem)
+    hint = hints.hint(problem)
     assert hint
     assert "\n" not in hint
 
@@ -117,20 +117,20 @@ def test_every_reason_has_a_hint(reason: str) -> None:
 def test_hints_fit_the_message(reason: str, message: str, expected: str) -> None:
     """The hint is about what the message says."""
     problem = Problem(reason, "Pod", "ns", "web-a", message, "p", container="main", pod="web-a")
-    assert expected in _words.hint(problem)
+    assert expected in hints.hint(problem)
 
 
 def test_schema_verdict() -> None:
     """The worst state of all databases explains; the last line of a log may be the verdict."""
     text = 'noise\n{"tracking": {"state": "at_head"}, "auth": {"state": "behind", "head": "b"}}'
-    verdict = _schema.parse(text)
+    verdict = schema.parse(text)
     assert verdict is not None
-    assert not _schema.at_head(verdict)
-    explained = _schema.explain(verdict)
+    assert not schema.at_head(verdict)
+    explained = schema.explain(verdict)
     assert explained is not None
     assert explained[0] == "schema_behind"
     assert "auth database" in explained[1]
-    assert _schema.explain({"tracking": {"state": "at_head"}}) is None
+    assert schema.explain({"tracking": {"state": "at_head"}}) is None
 
 
 @pytest.mark.parametrize(
@@ -138,12 +138,12 @@ def test_schema_verdict() -> None:
 )
 def test_no_schema_verdict(text: str | None) -> None:
     """Anything else is not one."""
-    assert _schema.parse(text) is None
+    assert schema.parse(text) is None
 
 
-@pytest.mark.parametrize("state", sorted(_schema.REASONS))
+@pytest.mark.parametrize("state", sorted(schema.REASONS))
 def test_every_state_has_a_reason(state: str) -> None:
     """Each state but at_head is explained by a known reason."""
-    explained = _schema.explain({"tracking": {"state": state}})
+    explained = schema.explain({"tracking": {"state": state}})
     assert explained is not None
     assert explained[0] in DEFAULTS

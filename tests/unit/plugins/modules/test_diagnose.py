@@ -11,9 +11,7 @@ import typing as t
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.mlops.mlflow.plugins.module_utils import _diagnosis, _inspection, _schema
-from ansible_collections.mlops.mlflow.plugins.module_utils._engine import CheckResult
-from ansible_collections.mlops.mlflow.plugins.module_utils._kinds import (
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import (
     CLAIM,
     DEPLOYMENT,
     EVENT,
@@ -22,7 +20,10 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._kinds import (
     REPLICA_SET,
     STATEFUL_SET,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._tolerances import Problem
+from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow import findings, report
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait import schema
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.engine import CheckResult
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import Problem
 from ansible_collections.mlops.mlflow.plugins.modules import diagnose
 from ansible_collections.mlops.mlflow.tests.unit.plugins.fake_api import FakeApi
 from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.controllers import (
@@ -289,7 +290,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, *problems: Problem, version: str 
         facts = {"server": {"version": version}, "schema": None}
         return CheckResult(not problems, "told", problems, facts)
 
-    monkeypatch.setattr(_inspection.MlflowCheck, "__call__", check)
+    monkeypatch.setattr(report.MlflowCheck, "__call__", check)
 
 
 def problem(reason: str, message: str) -> Problem:
@@ -368,8 +369,8 @@ def test_a_first_start_is_no_failure(
     def run_helper(_self: object, _pod: Object, _container: str) -> t.Any:
         return {"tracking": entry}, ("", "")
 
-    monkeypatch.setattr(_inspection.MlflowCheck, "_run_helper", run_helper)
-    monkeypatch.setattr(_schema, "helper_runs_in", lambda _pod, init: "schema-wait")
+    monkeypatch.setattr(report.MlflowCheck, "_run_helper", run_helper)
+    monkeypatch.setattr(schema, "helper_runs_in", lambda _pod, init: "schema-wait")
     assert one(run(ask=True), "experiments")["status"] == status
 
 
@@ -380,7 +381,7 @@ def test_a_first_start_is_no_failure(
     ("seconds", "words"), [(3, "3 s"), (119, "119 s"), (600, "10 min"), (7200, "2 h"), (4e5, "5 d")]
 )
 def test_spans(seconds: float, words: str) -> None:
-    assert _diagnosis.span(seconds) == words
+    assert findings.span(seconds) == words
 
 
 def test_documentation_and_options_agree() -> None:

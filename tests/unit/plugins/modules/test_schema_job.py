@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.mlops.mlflow.plugins.module_utils._cluster import ClusterError
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import ClusterError
 from ansible_collections.mlops.mlflow.plugins.modules import schema_job
 
 BASE = Path(__file__).resolve().parents[4] / "kustomize/base"

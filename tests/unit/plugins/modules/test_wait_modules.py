@@ -14,7 +14,7 @@ import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.mlops.mlflow.plugins.doc_fragments import lease, wait
-from ansible_collections.mlops.mlflow.plugins.module_utils._tolerances import DEFAULTS
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import DEFAULTS
 from ansible_collections.mlops.mlflow.plugins.modules import wait_for_mlflow, wait_for_rollout
 from ansible_collections.mlops.mlflow.tests.unit.plugins.fake_api import FakeApi
 
@@ -164,9 +164,9 @@ def test_an_unreachable_cluster_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nothing of the library's wrapping is shown."""
-    from ansible_collections.mlops.mlflow.plugins.module_utils import _watch
+    from ansible_collections.mlops.mlflow.plugins.module_utils._wait import watch
 
-    monkeypatch.setattr(_watch, "FIRST_ANSWER", 0.2)
+    monkeypatch.setattr(watch, "FIRST_ANSWER", 0.2)
     monkeypatch.delenv("K8S_AUTH_KUBECONFIG", raising=False)
     result = run(
         wait_for_rollout,

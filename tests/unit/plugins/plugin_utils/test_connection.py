@@ -9,7 +9,7 @@ import json
 import pathlib
 
 import pytest
-from ansible_collections.mlops.mlflow.plugins.plugin_utils.connection import choose
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory.connection import choose
 
 
 def config(path: pathlib.Path, *names: str, current: str = "") -> str:

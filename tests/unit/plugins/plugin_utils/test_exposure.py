@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.mlops.mlflow.plugins.plugin_utils import exposure
-from ansible_collections.mlops.mlflow.plugins.plugin_utils.exposure import Object
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._render import exposure
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._render.exposure import Object
 
 PLAIN: Object = {"spec": {"rules": [{"host": "a.example.org"}]}}
 WITH_TLS: Object = {"spec": {**PLAIN["spec"], "tls": [{"secretName": "a"}]}}

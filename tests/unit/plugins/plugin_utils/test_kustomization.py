@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.mlops.mlflow.plugins.plugin_utils import budget, kustomization
-from ansible_collections.mlops.mlflow.plugins.plugin_utils.kustomization import (
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._checks import budget
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._render import kustomization
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._render.kustomization import (
     Settings,
     SettingsError,
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.mlops.mlflow.plugins.plugin_utils.plan import HEADS, Facts, plan
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._release.plan import HEADS, Facts, plan
 
 Object = dict[str, t.Any]
 OLD, NEW = "3.16.1", "3.17.2"

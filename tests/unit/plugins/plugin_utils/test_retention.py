@@ -9,7 +9,10 @@ import math
 import typing as t
 
 import pytest
-from ansible_collections.mlops.mlflow.plugins.plugin_utils.retention import days_of, problem_of
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._checks.retention import (
+    days_of,
+    problem_of,
+)
 
 Object = dict[str, t.Any]
 

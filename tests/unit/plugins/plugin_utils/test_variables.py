@@ -10,8 +10,8 @@ import os
 from typing import Any
 
 import pytest
-from ansible_collections.mlops.mlflow.plugins.action.check_variables import role_specs
-from ansible_collections.mlops.mlflow.plugins.plugin_utils import variables
+from ansible_collections.mlops.mlflow.plugins.action.release_variables import role_specs
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory import values as variables
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

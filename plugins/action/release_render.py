@@ -1,0 +1,302 @@
+# Copyright: (c) 2026, mlops.mlflow contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Action plugin of mlops.mlflow.release_render; the module of that name documents it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import tempfile
+import typing as t
+
+import yaml
+from ansible.plugins.action import ActionBase
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory import overlays
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._render import kustomization
+
+_TIMEOUT = 60
+_BOILERPLATE = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}
+_OPTIONS: dict[str, dict[str, t.Any]] = {
+    "overlay": {"type": "path", "required": True},
+    "components": {"type": "list", "elements": "path", "default": []},
+    "smoke_test": {"type": "bool", "default": True},
+    "namespace": {"type": "str", "default": ""},
+    "version": {"type": "str", "default": ""},
+    "image": {"type": "str", "default": ""},
+    "postgres_image": {"type": "str", "default": ""},
+    "replicas": {"type": "int"},
+    "resources": {"type": "dict", "default": {}},
+    "config": {"type": "dict", "default": {}},
+    "hosts": {"type": "list", "elements": "str", "default": []},
+    "url": {"type": "str", "default": ""},
+    "tls_secret": {"type": "str", "default": ""},
+    "ingress_class": {"type": "str", "default": ""},
+    "ingress_annotations": {"type": "dict", "default": {}},
+    "gateway": {"type": "dict", "default": {}},
+    "static_prefix": {"type": "str", "default": ""},
+    "upload_limit": {"type": "str", "default": ""},
+    "proxy_timeout": {"type": "int"},
+    "service_type": {"type": "str", "default": ""},
+    "node_port": {"type": "int"},
+    "storage_class": {"type": "str", "default": ""},
+    "artifact_storage_size": {"type": "str", "default": ""},
+    "database_storage_size": {"type": "str", "default": ""},
+    "secrets": {"type": "dict", "default": {}},
+    "secret_store": {"type": "dict", "default": {}},
+    "backup": {"type": "bool", "default": False},
+    "backup_schedule": {"type": "str", "default": ""},
+    "backup_keep": {"type": "int"},
+    "backup_keep_days": {"type": "int"},
+    "backup_storage_size": {"type": "str", "default": ""},
+    "backup_s3": {"type": "dict", "default": {}},
+    "gc_schedule": {"type": "str", "default": ""},
+    "gc_older_than": {"type": "str", "default": ""},
+    "size": {"type": "str", "default": ""},
+    "autoscaling": {"type": "dict", "default": {}},
+    "database_max_connections": {"type": "int"},
+}
+_NOT_SETTINGS = ("overlay", "components", "smoke_test", "backup")
+_BACKUP = overlays.KUSTOMIZE / "components" / "backup"
+
+
+class RenderError(Exception):
+    """Why there is no render; the message is fixed and holds no value of a manifest."""
+
+
+def builder() -> list[str]:
+    """Return the command that builds a kustomization, from PATH."""
+    if shutil.which("kustomize"):
+        return ["kustomize", "build"]
+    if shutil.which("kubectl"):
+        return ["kubectl", "kustomize"]
+    raise RenderError("neither kustomize nor kubectl is on the controller's PATH")
+
+
+def _culprits(stderr: str, folder: pathlib.Path) -> str:
+    """Return the names of the overlay's own files that kustomize's error mentions.
+
+    Only names that are known to be files or entries of the overlay: the rest of an error may
+    quote what a manifest holds.
+    """
+    known = {path.name for path in folder.rglob("*") if path.is_file()}
+    file = overlays.kustomization_file(folder)
+    if file is not None:
+        known |= set(re.findall(r"[\w./-]+", file.read_text(encoding="utf-8", errors="replace")))
+    said = {word for word in re.findall(r"[\w.-]+\.ya?ml", stderr) if word in known}
+    return f" (it complains about {', '.join(sorted(said))})" if said else ""
+
+
+class Workshop:
+    """A temporary folder in which kustomizations on top of an overlay are built."""
+
+    def __init__(self, folder: str, overlay: str, components: list[str]) -> None:
+        # kustomize resolves links before it goes up a relative path, and so must we.
+        self.folder = pathlib.Path(os.path.realpath(folder))
+        self.overlay = pathlib.Path(os.path.realpath(overlay))
+        self.components = [pathlib.Path(os.path.realpath(item)) for item in components]
+        self._below = self.overlay
+        self._command = builder()
+        self._count = 0
+
+    def _relative(self, path: pathlib.Path, start: pathlib.Path) -> str:
+        return os.path.relpath(path, start)
+
+    def build(self, part: dict[str, t.Any], what: str) -> list[kustomization.Object]:
+        """Build the overlay with the given part of a kustomization on top."""
+        self._count += 1
+        root = self.folder / str(self._count)
+        root.mkdir(mode=0o700)
+        document = {
+            **_BOILERPLATE,
+            "resources": [self._relative(self._below, root)],
+            **part,
+        }
+        if self.components:
+            document["components"] = [self._relative(item, root) for item in self.components]
+        text = json.dumps(document, indent=1)  # which is YAML, too
+        (root / "kustomization.yaml").write_text(text, encoding="utf-8")
+        try:
+            done = subprocess.run(
+                [*self._command, str(root)],
+                capture_output=True,
+                text=True,
+                timeout=_TIMEOUT,
+                check=False,
+                stdin=subprocess.DEVNULL,
+            )
+        except subprocess.TimeoutExpired:
+            raise RenderError(
+                f"kustomize did not finish building {self.overlay} in {_TIMEOUT} s; does it name "
+                "something on the network?"
+            ) from None
+        except OSError:
+            raise RenderError(f"{self._command[0]} cannot be started") from None
+        if done.returncode != 0:
+            raise RenderError(
+                f"kustomize cannot build {self.overlay}{what}"
+                f"{_culprits(done.stderr, self.overlay)}; to see why: "
+                f"kubectl kustomize {self.overlay}"
+            )
+        return _parse(done.stdout, self.overlay)
+
+    def go_on_top(self) -> None:
+        """Let what is built from now on stand on what was built last, components included."""
+        self._below = self.folder / str(self._count)
+        self.components = []
+
+
+def _parse(text: str, overlay: pathlib.Path) -> list[kustomization.Object]:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        documents = [item for item in yaml.load_all(text, Loader=loader) if item is not None]
+    except yaml.YAMLError:
+        raise RenderError(f"what kustomize built from {overlay} is not YAML") from None
+    for item in documents:
+        named = isinstance(item, dict) and item.get("kind") and item.get("apiVersion")
+        if not named or not (item.get("metadata") or {}).get("name"):
+            raise RenderError(f"{overlay} has an object without apiVersion, kind or name")
+    return documents
+
+
+def settings_from(arguments: dict[str, t.Any]) -> kustomization.Settings:
+    """Return what the inventory sets among the module's options."""
+    given = {key: value for key, value in arguments.items() if key not in _NOT_SETTINGS}
+    return kustomization.Settings(**given)
+
+
+def render(arguments: dict[str, t.Any], folder: str) -> list[kustomization.Object]:
+    """Return the objects of the release, everything that is set applied, Jobs renamed."""
+    settings = settings_from(arguments)
+    shop = Workshop(folder, arguments["overlay"], arguments["components"])
+    # What others have something to say about comes first.
+    shop.components.sort(key=overlays.rank)
+    plain = shop.build({}, " with the components of mlflow_components" if shop.components else "")
+    wanted = ["migration"] + (["smoke-test"] if arguments["smoke_test"] else [])
+    # Before the inventory's own, which may have something to say about their Jobs.
+    if kustomization.external_secrets(settings) and not kustomization.find(
+        plain, "ExternalSecret", kustomization.CREDENTIALS
+    ):
+        wanted.append("external-secrets")
+    if settings.size:
+        wanted.append(f"size-{settings.size}")
+    if settings.autoscaling and not kustomization.autoscaler(plain):
+        wanted.append("autoscaling")
+    shop.components[:0] = [
+        overlays.KUSTOMIZE / "components" / component
+        for component in wanted
+        if not kustomization.jobs(plain, component)
+    ]
+    # The inventory has the last word, also on what a component sets: of one kustomization, the
+    # components come after its generators.
+    whole = plain
+    if shop.components:
+        # What they add refers to what is there, which holds within a namespace only.
+        namespace = kustomization.namespace_of(plain)
+        where = {"namespace": namespace} if namespace else {}
+        whole = shop.build(where, " with the collection's own components")
+    shop.go_on_top()
+    edited = shop.build(kustomization.edits(whole, settings), " with the inventory's settings")
+    version = settings.version or kustomization.version_of(edited)
+    patches = kustomization.rename_patches(kustomization.job_names(edited, version))
+    if not patches:
+        return edited
+    # The Jobs' names depend on what they became.
+    shop.go_on_top()
+    return shop.build({"patches": patches}, " with the Jobs' names")
+
+
+def backup_of(
+    objects: list[kustomization.Object], arguments: dict[str, t.Any]
+) -> list[kustomization.Object]:
+    """Return the objects of the component backup, as they are or as they would be."""
+    if arguments["backup"] and not kustomization.find(objects, "CronJob", kustomization.BACKUP):
+        more = {
+            **arguments,
+            "components": [str(_BACKUP), *arguments["components"]],
+            "smoke_test": False,
+        }
+        with tempfile.TemporaryDirectory(prefix="mlops-mlflow-") as folder:
+            objects = render(more, folder)
+    return [
+        kustomization.with_last_applied(item)
+        for item in objects
+        if kustomization.label(item, kustomization.COMPONENT_LABEL) == "backup"
+    ]
+
+
+def describe(objects: list[kustomization.Object], version: str) -> dict[str, t.Any]:
+    """Return the result: stages, names, and the Secrets as text of their own."""
+    namespace = kustomization.namespace_of(objects)
+    server = kustomization.find(objects, "Deployment", kustomization.SERVER)
+    database = kustomization.find(objects, "StatefulSet", kustomization.DATABASE)
+    service = kustomization.find(objects, "Service", kustomization.SERVER)
+    spec = (service or {}).get("spec", {})
+    ports = spec.get("ports") or [{}]
+    return {
+        "stages": kustomization.by_stage(objects),
+        "namespace": namespace,
+        "version": version or kustomization.version_of(objects),
+        "image": kustomization.container(server, kustomization.SERVER).get("image", ""),
+        "postgres_image": kustomization.container(database, kustomization.DATABASE).get(
+            "image", ""
+        ),
+        "migration_job": _first_name(kustomization.jobs(objects, "migration")),
+        "smoke_test_job": _first_name(kustomization.jobs(objects, "smoke-test")),
+        "service": {
+            "type": spec.get("type", "ClusterIP"),
+            "port": ports[0].get("port"),
+            "node_port": ports[0].get("nodePort"),
+        },
+        "kinds": kustomization.kinds(objects),
+        "secrets": kustomization.summary_of_secrets(objects),
+        "credential_keys": kustomization.credential_keys(objects),
+        "administrator": kustomization.administrator(objects),
+        "secret_definitions": json.dumps(kustomization.secrets(objects)),
+    }
+
+
+def _first_name(items: list[kustomization.Object]) -> str:
+    return str(items[0]["metadata"]["name"]) if items else ""
+
+
+class ActionModule(ActionBase):
+    """Build the release once, on the controller; never changed."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None
+    ) -> dict[str, t.Any]:
+        """Render; see the module's documentation for the result."""
+        result: dict[str, t.Any] = super().run(tmp, task_vars)
+        _validation, arguments = self.validate_argument_spec(argument_spec=_OPTIONS)
+        try:
+            with tempfile.TemporaryDirectory(prefix="mlops-mlflow-") as folder:
+                objects = render(arguments, folder)
+            described = describe(objects, arguments["version"])
+            described["backup"] = backup_of(objects, arguments)
+            described["artifact_store"] = kustomization.artifact_store(objects)
+            described["url"] = kustomization.address(objects, settings_from(arguments))
+            if not described["namespace"]:
+                raise RenderError(
+                    "mlflow_namespace: is not set, and the overlay names no namespace either"
+                )
+        except (RenderError, kustomization.SettingsError) as error:
+            result.update(failed=True, msg=f"{error}. Nothing was written.")
+            return result
+        settings = kustomization.Settings(secrets=arguments["secrets"])
+        described["existing_secrets"] = kustomization.existing_secrets(settings)
+        described["external_secrets"] = kustomization.external_secrets(settings)
+        result.update(changed=False, _ansible_verbose_override=True, **described)
+        if described["secrets"]:
+            # Only a success carries Secrets: hidden here, so that a failure can still be read.
+            result["_ansible_no_log"] = True
+        return result

@@ -1,0 +1,236 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, mlops.mlflow contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: release_access
+short_description: Find out whether the cluster answers and lets a release be deployed
+version_added: 0.1.0
+description:
+  - Says within a few seconds when the cluster cannot be reached or refuses the credentials.
+  - Asks the cluster by SelfSubjectAccessReview for every permission a release needs, and names
+    all that are missing in one message.
+  - Fails when the namespace does not exist and the release does not bring it.
+  - Writes nothing. An access review is a question, though it is a POST.
+author:
+  - mlops.mlflow contributors (@mlops-mlflow)
+options:
+  kinds:
+    description: The kinds of objects in the release, as C(api_version) and C(kind).
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      api_version:
+        description: API version, such as V(apps/v1).
+        type: str
+        required: true
+      kind:
+        description: Kind, such as V(Deployment).
+        type: str
+        required: true
+  namespace:
+    description: The namespace of the release.
+    type: str
+    required: true
+  prune:
+    description: Whether objects of an earlier release may have to be deleted.
+    type: bool
+    default: true
+  source:
+    description: Where the choice of the cluster comes from, for the message.
+    type: str
+    default: ""
+requirements:
+  - kubernetes >= 24.2.0
+attributes:
+  check_mode:
+    description: Reads only, so it does the same in check mode.
+    support: full
+  diff_mode:
+    description: Has nothing to compare.
+    support: none
+  platform:
+    description: Needs Python and a network; nothing of the operating system.
+    platforms: posix
+    support: full
+extends_documentation_fragment:
+  - kubernetes.core.k8s_auth_options
+  - ansible.builtin.action_common_attributes
+seealso:
+  - module: mlops.mlflow.release_compare
+"""
+
+EXAMPLES = r"""
+- name: Check what the cluster lets us do
+  mlops.mlflow.release_access:
+    namespace: mlflow-production
+    kinds:
+      - {api_version: apps/v1, kind: Deployment}
+      - {api_version: v1, kind: Service}
+"""
+
+RETURN = r"""
+server_version:
+  description: The version of Kubernetes.
+  returned: success
+  type: str
+namespace_exists:
+  description: Whether the namespace is there already.
+  returned: success
+  type: bool
+missing:
+  description: Every permission that is missing, as C(verb resource).
+  returned: failure for want of permissions
+  type: list
+  elements: str
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.access import Permission, missing
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import AUTH_ARG_SPEC
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import (
+    Cluster,
+    ClusterError,
+    split_api_version,
+)
+
+# Seconds for the first answer, so that a wrong address is known at once.
+_FIRST_ANSWER = 5.0
+_APPLY = ("get", "create", "patch")
+_KEPT = ("Namespace", "PersistentVolumeClaim", "Secret")
+# What the waits look at and do: follow rollouts, read logs, ask MLflow and the schema helper.
+_WATCHED = (
+    ("apps", "deployments"),
+    ("apps", "replicasets"),
+    ("apps", "statefulsets"),
+    ("batch", "jobs"),
+    ("", "pods"),
+    ("", "events"),
+    ("", "persistentvolumeclaims"),
+)
+# A websocket to a pod starts as a GET; servers from 1.35 on ask for create as well.
+_POD_WORK = (
+    ("get", "pods/log"),
+    ("get", "pods/portforward"),
+    ("create", "pods/portforward"),
+    ("get", "pods/exec"),
+    ("create", "pods/exec"),
+)
+# The release lock.
+_LEASES = ("get", "create", "update", "delete")
+
+
+def needed(
+    cluster: Cluster, kinds: list[dict[str, str]], namespace: str, prune: bool
+) -> list[Permission]:
+    """Return every permission that deploying objects of these kinds takes, each once.
+
+    In a namespace that is there: see create_namespace for one that is not.
+    """
+    found: dict[Permission, None] = {}
+    for item in kinds:
+        plural, namespaced = cluster.resource(item["api_version"], item["kind"])
+        group = split_api_version(item["api_version"])[0]
+        verbs = list(_APPLY)
+        if item["kind"] == "Job" or (prune and item["kind"] not in _KEPT and namespaced):
+            verbs += ["list", "delete"]
+        own = namespaced or plural == "namespaces"
+        if plural == "namespaces":
+            verbs.remove("create")
+        for verb in verbs:
+            found[Permission(verb, group, plural, namespace if own else "")] = None
+    found[Permission("get", "", "namespaces", namespace)] = None
+    for group, plural in _WATCHED:
+        for verb in ("list", "watch"):
+            found[Permission(verb, group, plural, namespace)] = None
+    for verb in _LEASES:
+        found[Permission(verb, "coordination.k8s.io", "leases", namespace)] = None
+    for verb, plural in _POD_WORK:
+        found[Permission(verb, "", plural, namespace)] = None
+    return list(found)
+
+
+def create_namespace() -> Permission:
+    """Return the permission to make the release's namespace, which no Role in it can grant."""
+    return Permission("create", "", "namespaces", "")
+
+
+def _refuse(denied: list[str], where: str) -> None:
+    if not denied:
+        return
+    error = ClusterError(f"these permissions are missing {where}: {', '.join(denied)}", 403)
+    error.missing = denied  # type: ignore[attr-defined]
+    raise error
+
+
+def check(cluster: Cluster, params: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Ask everything; raise ClusterError with the one message when something is amiss."""
+    namespace = params["namespace"]
+    version = cluster.request("GET", "/version", read_timeout=_FIRST_ANSWER)
+    if version.status not in (200, 403) or (version.status == 200 and not version.body):
+        raise ClusterError(
+            f"what answers at {cluster.host} is not a Kubernetes API server ({version.message})"
+        )
+    denied = missing(cluster, needed(cluster, params["kinds"], namespace, params["prune"]))
+    _refuse(denied, f"in namespace {namespace}")
+    answer = cluster.request("GET", f"/api/v1/namespaces/{namespace}")
+    if answer.status not in (200, 404):
+        raise ClusterError(f"the namespace {namespace} cannot be read: {answer.message}")
+    exists = answer.status == 200
+    brought = any(item["kind"] == "Namespace" for item in params["kinds"])
+    if not exists and not brought:
+        raise ClusterError(
+            f"mlflow_namespace: the namespace {namespace} does not exist, and the overlay does "
+            "not bring it"
+        )
+    if not exists:
+        _refuse(
+            missing(cluster, [create_namespace()]),
+            f"in the cluster, and the namespace {namespace} does not exist",
+        )
+    if exists and (answer.body.get("metadata") or {}).get("deletionTimestamp"):
+        raise ClusterError(f"mlflow_namespace: the namespace {namespace} is being deleted")
+    return {
+        "changed": False,
+        "server_version": str(version.body.get("gitVersion", "")),
+        "namespace_exists": exists,
+    }
+
+
+def main() -> None:
+    """Entry point."""
+    spec = dict(AUTH_ARG_SPEC)
+    spec.update(
+        kinds={
+            "type": "list",
+            "elements": "dict",
+            "required": True,
+            "options": {
+                "api_version": {"type": "str", "required": True},
+                "kind": {"type": "str", "required": True},
+            },
+        },
+        namespace={"type": "str", "required": True},
+        prune={"type": "bool", "default": True},
+        source={"type": "str", "default": ""},
+    )
+    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
+    source = f" ({module.params['source']})" if module.params["source"] else ""
+    try:
+        result = check(Cluster(module), module.params)
+    except ClusterError as error:
+        extra = {"missing": error.missing} if hasattr(error, "missing") else {}
+        module.fail_json(msg=f"{error}{source}. Nothing was written.", **extra)
+    else:
+        module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

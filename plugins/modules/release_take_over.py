@@ -1,0 +1,138 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, mlops.mlflow contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: release_take_over
+short_description: Take a release over from kubectl apply
+version_added: 0.1.0
+description:
+  - Moves the ownership of what C(kubectl apply) applied, on the client or with C(--server-side),
+    to the field manager of this collection. Otherwise kubectl would go on owning every key, and a
+    key that a manifest no longer has would never go away.
+  - Does what kubectl itself does when it goes from one way of applying to the other. No field
+    gets another value.
+  - Also gives up a Deployment's C(replicas) that its new manifest leaves to an autoscaler, whoever
+    applied them. Removed by the next apply, they would be 1 until the autoscaler has looked.
+author:
+  - mlops.mlflow contributors (@mlops-mlflow)
+options:
+  stages:
+    description: The objects by stage, as M(mlops.mlflow.release_render) returns them.
+    type: dict
+    required: true
+  namespace:
+    description: The namespace of the release.
+    type: str
+    required: true
+  field_manager:
+    description: Name under which the release is applied.
+    type: str
+    default: mlops.mlflow
+requirements:
+  - kubernetes >= 24.2.0
+attributes:
+  check_mode:
+    description: Reports what it would take over.
+    support: full
+  diff_mode:
+    description: No field changes its value.
+    support: none
+  platform:
+    description: Needs Python and a network; nothing of the operating system.
+    platforms: posix
+    support: full
+extends_documentation_fragment:
+  - kubernetes.core.k8s_auth_options
+  - ansible.builtin.action_common_attributes
+seealso:
+  - module: mlops.mlflow.release_compare
+"""
+
+EXAMPLES = r"""
+- name: Take over what kubectl applied
+  mlops.mlflow.release_take_over:
+    stages: "{{ release.stages }}"
+    namespace: "{{ release.namespace }}"
+"""
+
+RETURN = r"""
+objects:
+  description: The objects that were taken over or given up in part, as C(KIND/NAME).
+  returned: success
+  type: list
+  elements: str
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import AUTH_ARG_SPEC
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import Cluster, ClusterError
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.ownership import (
+    FIELD_MANAGER,
+    identity,
+    take_over_patch,
+)
+
+_ATTEMPTS = 5
+
+
+def take_over(
+    cluster: Cluster, item: dict[str, t.Any], namespace: str, manager: str, write: bool
+) -> bool:
+    """Take one object over; whether there was anything to take."""
+    path = cluster.path_of(item, namespace)
+    name = "/".join(identity(item))
+    for _attempt in range(_ATTEMPTS):
+        answer = cluster.request("GET", path)
+        if answer.status == 404:
+            return False
+        if answer.status != 200:
+            raise ClusterError(f"{name} cannot be read: {answer.message}")
+        patch = take_over_patch(answer.body, item, manager)
+        if not patch or not write:
+            return bool(patch)
+        done = cluster.request("PATCH", path, patch, None, "application/json-patch+json")
+        if done.status == 200:
+            return True
+        if done.status != 409:
+            raise ClusterError(f"{name} cannot be taken over: {done.message}")
+    raise ClusterError(f"{name} cannot be taken over: others keep writing to it")
+
+
+def main() -> None:
+    """Entry point."""
+    spec = dict(AUTH_ARG_SPEC)
+    spec.update(
+        stages={"type": "dict", "required": True},
+        namespace={"type": "str", "required": True},
+        field_manager={"type": "str", "default": FIELD_MANAGER},
+    )
+    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
+    params = module.params
+    taken = []
+    try:
+        cluster = Cluster(module)
+        for items in params["stages"].values():
+            for item in items:
+                if take_over(
+                    cluster,
+                    item,
+                    params["namespace"],
+                    params["field_manager"],
+                    not module.check_mode,
+                ):
+                    taken.append("/".join(identity(item)))
+    except ClusterError as error:
+        module.fail_json(msg=f"{error}.", objects=taken)
+    else:
+        module.exit_json(changed=bool(taken), objects=taken)
+
+
+if __name__ == "__main__":
+    main()

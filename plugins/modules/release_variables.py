@@ -1,0 +1,88 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, mlops.mlflow contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: release_variables
+short_description: Find everything that is wrong with an inventory's variables
+version_added: 0.1.0
+description:
+  - Holds every variable in scope against the argument specs of the given roles and reports all
+    problems in one message, before anything is written.
+  - Finds unknown names that start with C(mlflow_) and suggests the one that was meant, values of
+    the wrong type, values that cannot work, an overlay or component that is not there, and a
+    kubeconfig that is missing or has no such context.
+  - The value of a secret is never part of a message.
+author:
+  - mlops.mlflow contributors (@mlops-mlflow)
+options:
+  roles:
+    description: Roles of this collection whose variables are checked.
+    type: list
+    elements: str
+    required: true
+  connection:
+    description: Whether a cluster is needed, and so a kubeconfig that names one.
+    type: bool
+    default: true
+attributes:
+  action:
+    description: Runs on the controller.
+    support: full
+  check_mode:
+    description: Reads only, so it does the same in check mode.
+    support: full
+  diff_mode:
+    description: Has nothing to compare.
+    support: none
+  platform:
+    description: Needs Python and a network; nothing of the operating system.
+    platforms: posix
+    support: full
+extends_documentation_fragment:
+  - ansible.builtin.action_common_attributes
+seealso:
+  - module: mlops.mlflow.release_render
+"""
+
+EXAMPLES = r"""
+- name: Check the inventory's variables
+  mlops.mlflow.release_variables:
+    roles: [mlflow, preflight, release]
+"""
+
+RETURN = r"""
+msg:
+  description: Everything that is wrong, one line each; or that nothing is.
+  returned: always
+  type: str
+connection:
+  description: Which cluster is meant, as options for the modules of kubernetes.core.
+  returned: success
+  type: dict
+  sample: {kubeconfig: /home/me/.kube/config, context: production}
+cluster:
+  description: The same in words.
+  returned: success
+  type: str
+overlay:
+  description: The folder of the overlay.
+  returned: success
+  type: str
+components:
+  description: The folders of the components.
+  returned: success
+  type: list
+  elements: str
+namespace:
+  description:
+    - The namespace of the release as the inventory names it, or else the overlay. Empty if neither
+      does; what M(mlops.mlflow.release_render) builds decides in the end.
+  returned: success
+  type: str
+  sample: mlflow-production
+"""

@@ -1,0 +1,191 @@
+"""The documented permissions are those that are asked for; each one that is missing is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.access import Permission
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import (
+    KINDS,
+    Answer,
+    Cluster,
+    ClusterError,
+    split_api_version,
+)
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import (
+    COMPANIONS,
+    DEPLOYMENT,
+    JOB,
+    STATEFUL_SET,
+)
+from ansible_collections.mlops.mlflow.plugins.modules import release_access as access
+from ansible_collections.mlops.mlflow.plugins.modules.release_compare import _PRUNED_IF_KNOWN
+
+ROOT = Path(__file__).parents[4]
+NAMESPACE = "mlflow-production"
+REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+# Group, resource, verb.
+Grant = tuple[str, str, str]
+# What another playbook than site.yml does; see docs/access/deployer.yml for which.
+ELSEWHERE = {("", "secrets", "delete")}
+
+
+def documents(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of a YAML file."""
+    return [item for item in yaml.safe_load_all(path.read_text()) if isinstance(item, dict)]
+
+
+def role(name: str) -> set[Grant]:
+    """Return what a Role of the documentation grants."""
+    (found,) = (
+        item
+        for item in documents(ROOT / "docs/access/deployer.yml")[0]["items"]
+        if item["kind"] == "Role" and item["metadata"]["name"] == name
+    )
+    return {
+        (group, resource, verb)
+        for rule in found["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+def objects(folder: Path) -> set[tuple[str, str]]:
+    """Return the kinds of objects in a folder of the Kustomize tree, and in what it takes in."""
+    found = set()
+    for path in folder.rglob("*.yml"):
+        for item in documents(path):
+            if "configMapGenerator" in item:
+                found.add(("v1", "ConfigMap"))
+            for other in item.get("components", []):
+                found |= objects(path.parent / other)
+            if {"apiVersion", "kind"} <= set(item) and "kustomize" not in item["apiVersion"]:
+                found.add((item["apiVersion"], item["kind"]))
+    return found
+
+
+def kinds(*folders: str) -> list[dict[str, str]]:
+    """Return the kinds of objects in folders of the Kustomize tree, as a render gives them."""
+    found = {("v1", "Secret")}.union(*(objects(ROOT / "kustomize" / folder) for folder in folders))
+    return [{"api_version": version, "kind": kind} for version, kind in sorted(found)]
+
+
+BASE = kinds("base", "overlays", "components/smoke-test")
+EVERYTHING = kinds("base", "overlays", "components")
+
+
+class Reviewed(Cluster):
+    """A cluster with one namespace, that answers access reviews from what a Role there grants."""
+
+    def __init__(self, grants: set[Grant], exists: bool = True) -> None:
+        self._plurals = dict(KINDS)
+        self._plurals.update(
+            {(version, kind): (plural, True) for version, kind, plural in _PRUNED_IF_KNOWN}
+        )
+        self._grants = grants
+        self._exists = exists
+        self.everywhere: set[Grant] = set()
+
+    @property
+    def host(self) -> str:
+        return "https://reviewed"
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        query: dict[str, str] | None = None,
+        content_type: str = "application/json",
+        read_timeout: float = 15.0,
+    ) -> Answer:
+        if path == "/version":
+            return Answer(200, {"gitVersion": "v1.37.2"})
+        if path == f"/api/v1/namespaces/{NAMESPACE}":
+            return Answer(200, {"metadata": {}}) if self._exists else Answer(404, {})
+        assert (method, path) == ("POST", REVIEWS)
+        asked = body["spec"]["resourceAttributes"]
+        resource = asked["resource"] + (
+            f"/{asked['subresource']}" if "subresource" in asked else ""
+        )
+        grant = (asked["group"], resource, asked["verb"])
+        # As RBAC has it: a Role grants what is asked for in its namespace, and nothing beyond.
+        here = asked.get("namespace") == NAMESPACE and grant in self._grants
+        return Answer(201, {"status": {"allowed": here or grant in self.everywhere}})
+
+
+def check(cluster: Cluster, of: list[dict[str, str]]) -> dict[str, Any]:
+    return access.check(cluster, {"namespace": NAMESPACE, "kinds": of, "prune": True})
+
+
+def said(grant: Grant) -> str:
+    group, resource, verb = grant
+    return f"{verb} {resource}{'.' + group if group else ''}"
+
+
+def test_the_documented_role_is_what_a_release_takes() -> None:
+    asked = access.needed(Reviewed(set()), BASE, NAMESPACE, True)
+    assert role("mlflow-deployer") == {(item.group, item.resource, item.verb) for item in asked}
+    assert {item.namespace for item in asked} == {NAMESPACE}
+
+
+def test_the_other_role_is_what_components_take_besides() -> None:
+    asked = access.needed(Reviewed(set()), EVERYTHING, NAMESPACE, True)
+    everything = {(item.group, item.resource, item.verb) for item in asked}
+    besides = (everything - role("mlflow-deployer")) | ELSEWHERE
+    assert role("mlflow-deployer-components") == besides
+
+
+def test_the_documented_roles_suffice() -> None:
+    assert check(Reviewed(role("mlflow-deployer")), BASE)["namespace_exists"] is True
+    both = role("mlflow-deployer") | role("mlflow-deployer-components")
+    assert check(Reviewed(both), EVERYTHING)["changed"] is False
+
+
+@pytest.mark.parametrize("grant", sorted(role("mlflow-deployer")), ids=said)
+def test_each_permission_that_is_missing_is_named(grant: Grant) -> None:
+    with pytest.raises(ClusterError) as caught:
+        check(Reviewed(role("mlflow-deployer") - {grant}), BASE)
+    assert str(caught.value) == (
+        f"these permissions are missing in namespace {NAMESPACE}: {said(grant)}"
+    )
+    assert caught.value.missing == [said(grant)]  # type: ignore[attr-defined]
+
+
+def test_all_that_is_missing_is_named_at_once() -> None:
+    with pytest.raises(ClusterError) as caught:
+        check(Reviewed(set()), BASE)
+    assert set(caught.value.missing) == {  # type: ignore[attr-defined]
+        said(grant) for grant in role("mlflow-deployer")
+    }
+
+
+def test_a_namespace_that_is_not_there_takes_permissions_in_the_cluster() -> None:
+    cluster = Reviewed(role("mlflow-deployer"), exists=False)
+    with pytest.raises(ClusterError) as caught:
+        check(cluster, BASE)
+    assert "missing in the cluster, and the namespace mlflow-production does not exist" in str(
+        caught.value
+    )
+    assert caught.value.missing == ["create namespaces"]  # type: ignore[attr-defined]
+    cluster.everywhere = {("", "namespaces", "create")}
+    assert check(cluster, BASE)["namespace_exists"] is False
+
+
+def test_a_namespace_that_nobody_brings_is_said_to_be_missing() -> None:
+    without = [item for item in BASE if item["kind"] != "Namespace"]
+    with pytest.raises(ClusterError, match="does not exist, and the overlay does not bring it"):
+        check(Reviewed(role("mlflow-deployer"), exists=False), without)
+
+
+def test_what_a_wait_watches_is_asked_for() -> None:
+    asked = set(access.needed(Reviewed(set()), BASE, NAMESPACE, True))
+    waited_for = (DEPLOYMENT, STATEFUL_SET, JOB)
+    for kind in {*waited_for, *(other for each in waited_for for other in COMPANIONS[each])}:
+        group = split_api_version(kind.api_version)[0]
+        for verb in ("list", "watch"):
+            assert Permission(verb, group, kind.plural, NAMESPACE) in asked, kind
