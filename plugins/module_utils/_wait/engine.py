@@ -18,12 +18,16 @@ import typing as t
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Api, ApiError
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import (
     COMPANIONS,
-    EVENT,
     Kind,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.redact import redact
-from ansible_collections.mlops.mlflow.plugins.module_utils._wait import hints
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait import watch as _watch
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.outcome import (
+    CheckResult,
+    Options,
+    Outcome,
+    Seen,
+    api_message,
+)
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import (
     Problem,
     Tracker,
@@ -31,59 +35,25 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import 
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.schema import MIGRATABLE
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.state import (
     Clock,
-    Object,
     State,
-    condition,
-    container_statuses,
 )
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict import (
-    PROGRESSING,
     READY,
     Rules,
     Target,
-    Verdict,
     current_pods,
     judge,
-    one_line,
 )
-
-FAILED = "failed"
 
 # After a stream came back: how long to listen before calling anything a failure (seconds), and
 # from what length on an outage makes every tolerance start anew.
 GRACE = 1.0
 LONG_OUTAGE = 5.0
-# Seconds between two rounds of a check that failed, and the most entries of a timeline.
-CHECK_PAUSE = 1.0
+# Seconds between two rounds of finding out more about what is not ready yet.
 MEANWHILE_PAUSE = 4.0
-LONGEST_TIMELINE = 500
 
 
-class Options(t.NamedTuple):
-    """How to wait; times in seconds."""
-
-    timeout: float = 300.0
-    settle: float = 5.0
-    tolerances: t.Mapping[str, float] = {}
-    fail_fast: bool = True
-    log_lines: int = 20
-    one_pass: bool = False
-    secrets: tuple[str, ...] = ()
-
-
-class CheckResult(t.NamedTuple):
-    """What a check found out about objects that are ready as far as Kubernetes can tell."""
-
-    ready: bool
-    message: str
-    problems: tuple[Problem, ...] = ()
-    facts: t.Mapping[str, t.Any] = {}
-    # A check that depends on something still to come may ask to be repeated sooner or later (s).
-    again: float = CHECK_PAUSE
-
-
-# Each object waited for, as it was when all were ready, and the pods of its current revision.
-Seen = dict[Target, "tuple[Object | None, list[Object]]"]
+__all__ = ["Check", "CheckResult", "Engine", "Options", "Seen", "api_message"]
 
 
 class Check(t.Protocol):
@@ -134,22 +104,16 @@ class Engine:
         self._tracker = Tracker(options.tolerances)
         self._reports: queue.SimpleQueue[t.Any] = queue.SimpleQueue()
         self._watches: list[_watch.Watch] = []
-        self._start = self._now()
-        self._verdicts: dict[Target, Verdict] = {}
-        self._ready_at: dict[Target, float] = {}
-        self._failed: dict[Target, Problem] = {}
-        self._timeline: list[dict[str, t.Any]] = []
+        self._outcome = Outcome(api, self._targets, options, self._state, clock)
         self._noted: set[tuple[str, str, str]] = set()
         self._down: dict[tuple[Kind, str | None], float] = {}
         self._quiet_until = 0.0
         self._check_round = 0
         self._check_running = False
         self._check_due = 0.0
-        self._checked: CheckResult | None = None
         self._check_pods: frozenset[str] = frozenset()
-        self._learned: CheckResult | None = None
         self._learning = False
-        self._learn_due = self._start + MEANWHILE_PAUSE
+        self._learn_due = self._outcome.start + MEANWHILE_PAUSE
         self.facts: dict[str, t.Any] = {}
 
     # --- The wait --------------------------------------------------------------------------------
@@ -162,7 +126,7 @@ class Engine:
             self._begin_watching()
             return self._wait()
         except ApiError as error:
-            return self._result(False, None, self._clean(api_message(error)))
+            return self._outcome.result(False, None, self._outcome.clean(api_message(error)))
         finally:
             for watch in self._watches:
                 watch.stop()
@@ -185,16 +149,18 @@ class Engine:
             items, _version = self._api.list_all(kind, namespace)
             self._state.replace(kind, namespace, items, self._clock())
         self._judge()
-        if self._all_ready() and self._check:
-            self._checked = self._check(self._seen())
-            self.facts = dict(self._checked.facts)
+        if self._outcome.all_ready() and self._check:
+            self._outcome.checked = self._check(self._outcome.seen())
+            self.facts = dict(self._outcome.checked.facts)
             _failures, _due = self._judge()
         if self._is_done():
-            return self._result(True, None, self._ready_message())
-        problems = [problem for verdict in self._verdicts.values() for problem in verdict.problems]
-        problems += self._checked.problems if self._checked else ()
-        words = problems[0].message if problems else self._pending_words()
-        return self._result(False, None, self._clean(f"not ready now: {words}"))
+            return self._outcome.result(True, None, self._outcome.ready_message())
+        problems = [
+            problem for verdict in self._outcome.verdicts.values() for problem in verdict.problems
+        ]
+        problems += self._outcome.checked.problems if self._outcome.checked else ()
+        words = problems[0].message if problems else self._outcome.pending_words()
+        return self._outcome.result(False, None, self._outcome.clean(f"not ready now: {words}"))
 
     def _begin_watching(self) -> None:
         for kind, namespace in self._streams():
@@ -203,10 +169,10 @@ class Engine:
             watch.start()
 
     def _wait(self) -> dict[str, t.Any]:
-        end = self._start + self._options.timeout
+        end = self._outcome.start + self._options.timeout
         streams = self._streams()
         # With nothing to follow there is nothing to wait for.
-        due: float | None = None if streams else self._start
+        due: float | None = None if streams else self._outcome.start
         while True:
             now = self._now()
             self._take_reports(min(due or end, end) - now)
@@ -215,13 +181,17 @@ class Engine:
                 failures, due = self._judge()
                 self._run_check(now)
                 if self._is_done():
-                    return self._result(True, None, self._ready_message())
+                    return self._outcome.result(True, None, self._outcome.ready_message())
                 ended = self._conclude(failures)
                 if ended:
                     return ended
                 self._show_progress(now)
             if now >= end:
                 return self._timed_out()
+
+    def _timed_out(self) -> dict[str, t.Any]:
+        unlisted = [kind for kind, ns in self._streams() if not self._state.is_synced(kind, ns)]
+        return self._outcome.timed_out(unlisted, answers=not self._down)
 
     def _take_reports(self, seconds: float) -> None:
         """Wait for the first report, and take all that are there."""
@@ -250,7 +220,7 @@ class Engine:
             self._state.apply(report.kind, report.type, report.item, self._clock())
         elif isinstance(report, _watch.Interrupted):
             if not self._down:
-                self._note("API server", report.error)
+                self._outcome.note("API server", report.error)
             self._down[stream] = now
         elif isinstance(report, _watch.Resumed):
             self._recover(stream, now)
@@ -265,7 +235,7 @@ class Engine:
         if now - since > LONG_OUTAGE:
             self._tracker.restart(now)
         if not self._down:
-            self._note("API server", "answers again")
+            self._outcome.note("API server", "answers again")
 
     # --- Verdicts --------------------------------------------------------------------------------
 
@@ -277,22 +247,22 @@ class Engine:
         rechecks: list[float] = []
         for target in self._targets:
             verdict = judge(target, self._state, clock, rules)
-            self._remember(target, verdict, clock.now)
+            self._outcome.remember(target, verdict, clock.now)
             problems += verdict.problems
             if verdict.recheck is not None:
                 rechecks.append(clock.now + max(0.01, verdict.recheck))
-        if self._checked and self._all_ready():
-            problems += self._checked.problems
-        if self._learned and not self._all_ready():
+        if self._outcome.checked and self._outcome.all_ready():
+            problems += self._outcome.checked.problems
+        if self._outcome.learned and not self._outcome.all_ready():
             problems += [
                 problem
-                for problem in self._learned.problems
+                for problem in self._outcome.learned.problems
                 if not (rules.migrating and problem.reason in MIGRATABLE)
             ]
         for problem in problems:
             if problem.key not in self._noted:
                 self._noted.add(problem.key)
-                self._note(
+                self._outcome.note(
                     f"{problem.kind}/{problem.name}",
                     f"{problem.reason}: {problem.message}",
                 )
@@ -300,9 +270,9 @@ class Engine:
         if self._down or clock.now < self._quiet_until:
             rechecks.append(self._quiet_until if not self._down else clock.now + 1.0)
             failures = []
-        if self._check and not self._check_running and self._all_ready():
+        if self._check and not self._check_running and self._outcome.all_ready():
             rechecks.append(max(self._check_due, clock.now + 0.01))
-        if self._more and not self._learning and not self._all_ready():
+        if self._more and not self._learning and not self._outcome.all_ready():
             rechecks.append(max(self._learn_due, clock.now + 0.01))
         if due is not None:
             rechecks.append(due)
@@ -311,94 +281,61 @@ class Engine:
     def _migrating(self) -> bool:
         return any(
             target.kind.kind == "Job"
-            and (verdict := self._verdicts.get(target)) is not None
+            and (verdict := self._outcome.verdicts.get(target)) is not None
             and verdict.status != READY
             for target in self._targets
         )
 
-    def _remember(self, target: Target, verdict: Verdict, now: float) -> None:
-        before = self._verdicts.get(target)
-        self._verdicts[target] = verdict
-        if verdict.status == READY:
-            self._ready_at.setdefault(target, now)
-            self._failed.pop(target, None)
-        else:
-            self._ready_at.pop(target, None)
-        if before is None or (before.status, before.message) != (
-            verdict.status,
-            verdict.message,
-        ):
-            words = verdict.message if verdict.status != READY else f"ready: {verdict.message}"
-            if not target.inert:
-                self._note(str(target), words)
-
-    def _all_ready(self) -> bool:
-        return all(
-            (verdict := self._verdicts.get(target)) is not None and verdict.status == READY
-            for target in self._targets
-        )
-
     def _is_done(self) -> bool:
-        if not self._all_ready():
+        if not self._outcome.all_ready():
             return False
-        return self._check is None or bool(self._checked and self._checked.ready)
+        return self._check is None or bool(self._outcome.checked and self._outcome.checked.ready)
 
     def _conclude(self, failures: list[Problem]) -> dict[str, t.Any] | None:
         """End the wait if something failed and that is enough to end it."""
         for problem in failures:
-            self._failed.setdefault(self._target_of(problem), problem)
+            self._outcome.failed.setdefault(self._outcome.target_of(problem), problem)
         if not failures:
             return None
         if self._options.fail_fast:
-            return self._fail(failures[0])
+            return self._outcome.fail(failures[0])
         current = {problem.key for problem in failures}
-        for target, problem in list(self._failed.items()):
+        for target, problem in list(self._outcome.failed.items()):
             if problem.key not in current:
-                del self._failed[target]
+                del self._outcome.failed[target]
         pending = [
             target
-            for target, verdict in self._verdicts.items()
-            if verdict.status != READY and target not in self._failed
+            for target, verdict in self._outcome.verdicts.items()
+            if verdict.status != READY and target not in self._outcome.failed
         ]
-        if pending or not self._failed:
+        if pending or not self._outcome.failed:
             return None
-        return self._fail(next(iter(self._failed.values())))
-
-    def _target_of(self, problem: Problem) -> Target:
-        """Return the object waited for that a problem belongs to."""
-        for target, verdict in self._verdicts.items():
-            if any(problem.key == other.key for other in verdict.problems):
-                return target
-        for target in self._targets:
-            names = [pod["metadata"]["name"] for pod in current_pods(target, self._state)]
-            if problem.name in (target.name, *names):
-                return target
-        return self._targets[0]
+        return self._outcome.fail(next(iter(self._outcome.failed.values())))
 
     # --- The check beyond the objects ------------------------------------------------------------
 
     def _run_check(self, now: float) -> None:
-        if not self._all_ready():
-            if self._checked is not None or self._check_running:
+        if not self._outcome.all_ready():
+            if self._outcome.checked is not None or self._check_running:
                 # What it found, or will find, is about objects that are no longer so.
                 self._check_round += 1
-                self._checked = None
+                self._outcome.checked = None
                 self._check_running = False
                 self._check_due = 0.0
             self._learn(now)
             return
-        self._learned = None
+        self._outcome.learned = None
         if self._check is None:
             return
         pods = self._pod_uids()
-        if self._checked and self._checked.ready and pods <= self._check_pods:
+        if self._outcome.checked and self._outcome.checked.ready and pods <= self._check_pods:
             return
         if self._check_running or now < self._check_due:
             return
         self._check_running = True
         self._check_round += 1
         self._check_pods = pods
-        round_, check, seen = self._check_round, self._check, self._seen()
+        round_, check, seen = self._check_round, self._check, self._outcome.seen()
 
         def work() -> None:
             self._reports.put(_Checked(round_, check(seen)))
@@ -410,7 +347,7 @@ class Engine:
         if self._more is None or self._learning or now < self._learn_due:
             return
         self._learning = True
-        round_, more, seen = self._check_round, self._more, self._seen()
+        round_, more, seen = self._check_round, self._more, self._outcome.seen()
 
         def work() -> None:
             self._reports.put(_Learned(round_, more(seen)))
@@ -420,18 +357,9 @@ class Engine:
     def _take_learned(self, report: _Learned, now: float) -> None:
         self._learning = False
         self._learn_due = now + MEANWHILE_PAUSE
-        self._learned = report.result if report.round == self._check_round else None
-        if self._learned:
-            self.facts = dict(self._learned.facts)
-
-    def _seen(self) -> Seen:
-        return {
-            target: (
-                self._state.get(target.kind, target.namespace, target.name),
-                current_pods(target, self._state),
-            )
-            for target in self._targets
-        }
+        self._outcome.learned = report.result if report.round == self._check_round else None
+        if self._outcome.learned:
+            self.facts = dict(self._outcome.learned.facts)
 
     def _pod_uids(self) -> frozenset[str]:
         return frozenset(
@@ -445,195 +373,18 @@ class Engine:
         if report.round != self._check_round:
             return
         self._check_running = False
-        before = self._checked.message if self._checked else None
-        self._checked = report.result
+        before = self._outcome.checked.message if self._outcome.checked else None
+        self._outcome.checked = report.result
         self._check_due = now + report.result.again
         self.facts = dict(report.result.facts)
         if report.result.message != before:
-            self._note("MLflow", report.result.message)
+            self._outcome.note("MLflow", report.result.message)
         if report.result.ready and not self._pod_uids() <= self._check_pods:
-            self._checked = report.result._replace(ready=False)
+            self._outcome.checked = report.result._replace(ready=False)
             self._check_due = now
-
-    # --- Words -----------------------------------------------------------------------------------
-
-    def _note(self, thing: str, event: str) -> None:
-        if len(self._timeline) < LONGEST_TIMELINE:
-            at = round(self._now() - self._start, 2)
-            self._timeline.append({"at": at, "object": thing, "event": self._clean(event)})
-
-    def _clean(self, text: str) -> str:
-        return redact(text, self._options.secrets)
-
-    def _pending_words(self) -> str:
-        words = [
-            f"{target}: {verdict.message}"
-            + (f" ({verdict.problems[0].reason})" if verdict.problems else "")
-            for target, verdict in self._verdicts.items()
-            if verdict.status != READY
-        ]
-        if not words and self._checked and not self._checked.ready:
-            words = [self._checked.message]
-        if words and self._learned:
-            words = [*words[:2], self._learned.message]
-        return "; ".join(words[:3]) or "waiting for the API server's first answer"
 
     def _show_progress(self, now: float) -> None:
         if self._progress is not None:
-            self._progress(self._clean(self._pending_words()), now - self._start)
-
-    def _ready_message(self) -> str:
-        shown = [str(target) for target in self._targets if not target.inert]
-        if not shown:
-            return "nothing to wait for"
-        names = ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
-        return f"ready: {names}" + (f"; {self._checked.message}" if self._checked else "")
-
-    # --- Results ---------------------------------------------------------------------------------
-
-    def _timed_out(self) -> dict[str, t.Any]:
-        if not self._verdicts:
-            return self._result(False, None, self._clean(self._unanswered()))
-        target = next(
-            (one for one, verdict in self._verdicts.items() if verdict.status != READY),
-            self._targets[0],
-        )
-        verdict = self._verdicts[target]
-        problems = list(verdict.problems)
-        for found in (self._checked, self._learned):
-            problems += found.problems if found else ()
-        words = problems[0].message if problems else self._pending_words()
-        message = f"not ready within {self._options.timeout:g} s: {words}"
-        if self._down:
-            message += " (the API server does not answer at present)"
-        pod, container = self._waiting_container(target)
-        problem = Problem(
-            "timeout",
-            target.kind.kind,
-            target.namespace,
-            target.name,
-            one_line(message),
-            identity=str(target),
-            container=problems[0].container if problems else container,
-            pod=problems[0].pod if problems else pod,
-            previous=problems[0].previous if problems else False,
-        )
-        return self._fail(problem, target)
-
-    def _unanswered(self) -> str:
-        missing = [str(kind) for kind, ns in self._streams() if not self._state.is_synced(kind, ns)]
-        seconds = self._options.timeout
-        return f"the API server {self._api.host} did not list {', '.join(missing)} in {seconds:g} s"
-
-    def _waiting_container(self, target: Target) -> tuple[str, str]:
-        """Return the pod and container that an object most likely waits for."""
-        for pod in current_pods(target, self._state):
-            if condition(pod, "Ready", "True"):
-                continue
-            for status in container_statuses(pod):
-                now = status.get("state") or {}
-                done = (now.get("terminated") or {}).get("exitCode") == 0
-                if not done and not status.get("ready") and "waiting" not in now:
-                    return str(pod["metadata"]["name"]), str(status["name"])
-        return "", ""
-
-    def _fail(self, problem: Problem, target: Target | None = None) -> dict[str, t.Any]:
-        target = target or self._target_of(problem)
-        self._failed[target] = problem
-        logs = self._logs(problem)
-        line = hints.telling_line(logs)
-        advice = hints.hint(problem._replace(message=self._clean(problem.message)))
-        message = self._clean(problem.message)
-        failure = {
-            "reason": problem.reason,
-            "kind": problem.kind,
-            "name": problem.name,
-            "container": problem.container or None,
-            "message": message,
-            "hint": advice,
-            "events": self._events(problem, target),
-            "logs": logs,
-        }
-        self._note(str(target), f"failed: {problem.reason}")
-        told = problem._replace(message=message)
-        text = hints.sentence(str(target), told, line, advice)
-        return self._result(False, failure, text)
-
-    def _logs(self, problem: Problem) -> list[str]:
-        """Return the end of the log that explains a problem, redacted; empty if there is none."""
-        if not problem.pod or not problem.container or self._options.log_lines <= 0:
-            return []
-        for previous in (problem.previous, not problem.previous):
-            try:
-                lines = self._api.logs(
-                    problem.namespace,
-                    problem.pod,
-                    problem.container,
-                    self._options.log_lines,
-                    previous,
-                )
-            except ApiError as error:
-                if error.status in (0, 401, 403):
-                    self._note(f"Pod/{problem.pod}", f"log not readable: {error.message}")
-                    break
-                continue
-            if lines:
-                return self._clean("\n".join(lines)).splitlines()
-        return []
-
-    def _events(self, problem: Problem, target: Target) -> list[str]:
-        """Return the latest events about what failed, as lines, the oldest first."""
-        found: list[Object] = []
-        wanted = {
-            (problem.kind, problem.name),
-            ("Pod", problem.pod),
-            (target.kind.kind, target.name),
-        }
-        for event in self._state.all(EVENT, problem.namespace):
-            about = event.get("involvedObject") or {}
-            if (about.get("kind"), about.get("name")) in wanted:
-                found.append(event)
-        lines = sorted(hints.describe_event(event) for event in found)
-        return [self._clean(line) for line in lines[-15:]]
-
-    def _result(
-        self, ready: bool, failure: dict[str, t.Any] | None, message: str
-    ) -> dict[str, t.Any]:
-        resources = []
-        for target in self._targets:
-            verdict = self._verdicts.get(target) or Verdict(PROGRESSING, "not looked at yet")
-            failed = self._failed.get(target) if verdict.status != READY else None
-            at = self._ready_at.get(target)
-            resources.append(
-                {
-                    "kind": target.kind.kind,
-                    "name": target.name,
-                    "namespace": target.namespace,
-                    "status": FAILED if failed else verdict.status,
-                    "message": self._clean(failed.message if failed else verdict.message),
-                    "ready_after": None if at is None else round(at - self._start, 2),
-                }
+            self._progress(
+                self._outcome.clean(self._outcome.pending_words()), now - self._outcome.start
             )
-        return {
-            "ready": ready,
-            "elapsed": round(self._now() - self._start, 2),
-            "requests": self._api.requests,
-            "resources": resources,
-            "timeline": self._timeline,
-            "failure": failure,
-            "msg": one_line(message),
-        }
-
-
-def api_message(error: ApiError) -> str:
-    """Say in one line why the API server would not let the wait go on."""
-    if error.status == 403:
-        return (
-            f"not allowed to {error.verb} {error.resource}: {error.message}. "
-            f"Grant the verb {error.verb} on {error.resource} (see the module's notes)."
-        )
-    if error.status == 401:
-        return f"the API server does not accept the credentials: {error.message}."
-    if error.status == 0:
-        return f"{error.message}."
-    return f"cannot {error.verb} {error.resource}: {error.message} (HTTP {error.status})."

@@ -16,7 +16,6 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import (
     REPLICA_SET,
     Kind,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._wait import engine as _engine
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait import watch
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.engine import (
     CheckResult,
@@ -233,9 +232,8 @@ BAD = CheckResult(False, "bad", (Problem("http_unready", "Pod", "ns", "web-a", "
 GOOD = CheckResult(True, "good", (), {"schema": 1})
 
 
-def test_check_must_pass(server: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_must_pass(server: FakeApi) -> None:
     """It is repeated until it passes, and its facts are kept."""
-    monkeypatch.setattr(_engine, "CHECK_PAUSE", 0.05)
     server.put(DEPLOYMENTS, deployment(1))
     check = Checks(BAD._replace(again=0.05), BAD._replace(again=0.05), GOOD)
     waiting = engine(server, check)
