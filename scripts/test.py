@@ -1,7 +1,7 @@
 """Everything that proves the collection, fast checks first; ends with how many tests passed.
 
 Usage: python scripts/test.py [--only STAGE … | --scenarios NAME … | --long]
-Stages: lint sanity unit ship manifests bad-input integration molecule
+Stages: lint sanity unit ship manifests docs bad-input integration molecule
 """
 
 from __future__ import annotations
@@ -400,12 +400,14 @@ STAGES: dict[str, Callable[[], Count]] = {
     "unit": lambda: pytest("--numprocesses=3", "--dist=worksteal", "tests/unit"),
     "ship": lambda: pytest("--numprocesses=2", "--dist=loadfile", "tests/ship"),
     "manifests": manifests,
+    # After those, which see to kustomize.
+    "docs": lambda: pytest("--numprocesses=2", "--dist=loadfile", "tests/docs"),
     "bad-input": lambda: pytest("--numprocesses=2", "tests/bad_input"),
     "integration": integration,
     "molecule": molecule,
 }
 # Nothing that takes minutes starts while these fail.
-FAST = {"lint", "sanity", "unit", "ship", "manifests"}
+FAST = {"lint", "sanity", "unit", "ship", "manifests", "docs"}
 
 
 def main() -> int:

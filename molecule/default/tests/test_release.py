@@ -9,6 +9,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+from ansible_collections.mlops.mlflow.tests.docs.pages import programs
+
 NAMESPACE = "mlflow-development"
 URL = f"http://127.0.0.1:{os.environ['KIND_CLUSTER_HTTP_PORT']}"
 
@@ -53,6 +56,21 @@ def test_the_client_logs_a_run_that_is_in_postgres(
         f"select status from runs where run_uuid = '{run_id}'",  # noqa: S608 - asserted above
     )
     assert found.strip() == "FINISHED"
+
+
+@pytest.mark.parametrize(
+    ("block", "program"), programs("README.md"), ids=lambda part: str(part)[:40]
+)
+def test_what_readme_has_people_type_works(block: str, program: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "MLFLOW_TRACKING_URI": URL, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, f"{block}: {done.stderr}"
 
 
 def test_the_namespace_enforces_pod_security_restricted(kubectl: Callable[..., str]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
 import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +21,7 @@ from ansible_collections.mlops.mlflow.molecule.production.tests.conftest import 
     User,
     forward,
 )
+from ansible_collections.mlops.mlflow.tests.docs.pages import programs
 
 SEARCH = "/api/2.0/mlflow/experiments/search?max_results=1"
 
@@ -87,6 +90,26 @@ def test_a_user_may_read_and_do_what_was_granted(
 
     own = program(url, user, "log", "of-grace")
     assert program(url, user, "read", own["run_id"])["text"] == own["run_id"]
+
+
+@pytest.mark.parametrize(("block", "code"), programs("docs/components/auth.md"))
+def test_the_program_that_adds_a_user_works_as_printed(
+    url: str, admin: User, block: str, code: str
+) -> None:
+    who = {"MLFLOW_TRACKING_USERNAME": admin.name, "MLFLOW_TRACKING_PASSWORD": admin.password}
+    name = f"grace-{secrets.token_hex(4)}"
+    done = subprocess.run(
+        # Another name, because a user is added once.
+        [sys.executable, "-c", code.replace('"grace"', f'"{name}"')],
+        env={**os.environ, **who, "MLFLOW_TRACKING_URI": url, "MLFLOW_DISABLE_TELEMETRY": "true"},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, f"{block}: {done.stderr}"
+    answer = requests.get(f"{url}/api/2.0/mlflow/users/get?username={name}", auth=admin, timeout=30)
+    assert answer.status_code == 200, answer.text
 
 
 def test_a_session_of_one_replica_is_known_to_the_other(pods: list[str], admin: User) -> None:
