@@ -5,16 +5,22 @@
     s3.py upload     copy what is not there yet, then delete there what is not to be kept
     s3.py download   copy $BACKUP_NAME, or the latest, to the volume, unless it is there
 
+Many releases may share a bucket: a backup is at RELEASE/ORIGIN/NAME/ in it. ORIGIN is drawn for
+each volume of backups, so that a release of the same namespace on another cluster, or after a
+disaster, has a place of its own. Nothing is ever deleted or written over in another's place.
+
 A backup is whole in the bucket when its manifest.json is: that is written last, and deleted first.
 
 Exit status: 0 done; 1 it failed; 2 wrong use.
 
 Environment, beside that of boto3 (AWS_…):
     BACKUP_S3_URL          s3://BUCKET or s3://BUCKET/FOLDER
+    BACKUP_RELEASE         whose backups they are: the release's namespace
     BACKUP_KEEP, BACKUP_KEEP_DAYS   a backup goes when it is neither among the newest so many nor
                            younger than so many days; one that is marked and the newest that is
                            known to be good never go
-    BACKUP_NAME            which one to download, or latest
+    BACKUP_NAME            which one to download: its name, whoever's it is, or latest, which is
+                           this volume's own
     BACKUP_DIR             where they are, /backups if not set
     BACKUP_S3_CA           a CA of your own, if there is such a file
 """
@@ -29,19 +35,29 @@ import importlib
 import json
 import os
 import re
+import secrets
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 _NAME = re.compile(r"\d{8}T\d{6}Z")
 _URL = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?")
 _FILE = re.compile(r"[a-z]+\.(?:dump|json|sha256)|keep")
+_RELEASE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_ORIGIN = re.compile(r"[0-9a-f]{12}")
+# Rows that people put into MLflow, and by which factor the latest may hold less than one before.
+_CONTENT = ("experiments", "runs", "registered_models", "trace_info", "logged_models")
+_SHRUNK = 10
+# For how long a backup that a restore has asked for is not deleted (seconds).
+_RESTORING = 86400.0
 _CA = "/etc/mlops-mlflow/s3-ca/ca.crt"
 MANIFEST = "manifest.json"
 TESTED = "tested.json"
 KEEP = "keep"
+RESTORING = "restoring"
+ORIGIN = ".origin"
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = range(3)
 
@@ -88,45 +104,92 @@ def expired(
     return [name for name in newest[keep:] if name < oldest and name not in marked and name != good]
 
 
+class Copy(NamedTuple):
+    """A backup in the bucket; place is RELEASE/ORIGIN, or empty for one of before such were."""
+
+    place: str
+    name: str
+    files: dict[str, int]
+
+    @property
+    def whole(self) -> bool:
+        return MANIFEST in self.files
+
+    @property
+    def release(self) -> str:
+        return self.place.partition("/")[0]
+
+
 class Bucket:
-    """The backups in a bucket, as names of files by name of backup."""
+    """The backups in a bucket."""
 
     def __init__(self, client: Any, bucket: str, prefix: str) -> None:
         self._client = client
         self._bucket = bucket
         self._prefix = prefix
 
-    def files(self) -> dict[str, dict[str, int]]:
-        """Return the size of each file of each backup, whole or not."""
-        found: dict[str, dict[str, int]] = {}
+    def copies(self, place: str | None = None) -> list[Copy]:
+        """Return every backup, whole or not, of one place or of all, with its files' sizes."""
+        found: dict[tuple[str, str], dict[str, int]] = {}
+        prefix = self._prefix + (f"{place}/" if place else "")
         pages = self._client.get_paginator("list_objects_v2")
-        for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix):
+        for page in pages.paginate(Bucket=self._bucket, Prefix=prefix):
             for item in page.get("Contents") or []:
-                name, _slash, file = item["Key"][len(self._prefix) :].partition("/")
-                if _NAME.fullmatch(name) and _FILE.fullmatch(file):
-                    found.setdefault(name, {})[file] = int(item["Size"])
-        return found
+                where, _slash, file = str(item["Key"])[len(self._prefix) :].rpartition("/")
+                where, _slash, name = where.rpartition("/")
+                if self._is_place(where) and _NAME.fullmatch(name) and _FILE.fullmatch(file):
+                    found.setdefault((where, name), {})[file] = int(item["Size"])
+        return [Copy(*key, files) for key, files in sorted(found.items())]
 
-    def _key(self, name: str, file: str) -> str:
-        return f"{self._prefix}{name}/{file}"
+    @staticmethod
+    def _is_place(text: str) -> bool:
+        release, _slash, origin = text.partition("/")
+        return not text or bool(_RELEASE.fullmatch(release) and _ORIGIN.fullmatch(origin))
 
-    def put(self, name: str, path: Path) -> None:
+    def _key(self, copy: Copy, file: str) -> str:
+        place = f"{copy.place}/" if copy.place else ""
+        return f"{self._prefix}{place}{copy.name}/{file}"
+
+    def put(self, copy: Copy, path: Path) -> None:
         """Upload one file, in parts where it is large."""
-        self._client.upload_file(str(path), self._bucket, self._key(name, path.name))
+        self._client.upload_file(str(path), self._bucket, self._key(copy, path.name))
 
-    def get(self, name: str, file: str, target: Path) -> None:
-        self._client.download_file(self._bucket, self._key(name, file), str(target))
+    def get(self, copy: Copy, file: str, target: Path) -> None:
+        self._client.download_file(self._bucket, self._key(copy, file), str(target))
 
-    def read(self, name: str, file: str) -> bytes:
+    def read(self, copy: Copy, file: str) -> bytes:
         """Return a small file."""
-        answer = self._client.get_object(Bucket=self._bucket, Key=self._key(name, file))
+        answer = self._client.get_object(Bucket=self._bucket, Key=self._key(copy, file))
         data: bytes = answer["Body"].read()
         return data
 
-    def delete(self, name: str, files: list[str]) -> None:
+    def delete(self, copy: Copy) -> None:
         """Delete a backup, first what makes it one."""
-        for file in sorted(files, key=lambda one: one != MANIFEST):
-            self._client.delete_object(Bucket=self._bucket, Key=self._key(name, file))
+        for file in sorted(copy.files, key=lambda one: one != MANIFEST):
+            self._client.delete_object(Bucket=self._bucket, Key=self._key(copy, file))
+
+
+def release_of(environment: Mapping[str, str]) -> str:
+    name = environment.get("BACKUP_RELEASE", "")
+    if not _RELEASE.fullmatch(name):
+        raise UsageError("BACKUP_RELEASE must be the release's namespace")
+    return name
+
+
+def origin_of(folder: Path) -> str:
+    """Return what tells this volume from every other one; it is drawn once, and stays on it."""
+    path = folder / ORIGIN
+    with locked(folder):
+        if not path.exists():
+            new = folder / f"{ORIGIN}.new"
+            new.write_text(f"{secrets.token_hex(6)}\n", encoding="utf-8")
+            sync(new)
+            new.rename(path)
+            sync(folder)
+    origin = path.read_text(encoding="utf-8").strip()
+    if not _ORIGIN.fullmatch(origin):
+        raise BackupError(f"{path} is not what was written there: twelve hexadecimal digits")
+    return origin
 
 
 def on_volume(folder: Path) -> list[str]:
@@ -139,17 +202,23 @@ def on_volume(folder: Path) -> list[str]:
     return sorted(found, reverse=True)
 
 
-def copy_up(bucket: Bucket, folder: Path, name: str, there: Mapping[str, int]) -> bool:
+def copy_up(bucket: Bucket, folder: Path, copy: Copy) -> bool:
     """Bring one backup in the bucket up to date; whether anything was copied."""
-    files = [path for path in sorted((folder / name).iterdir()) if _FILE.fullmatch(path.name)]
+    here = folder / copy.name
+    files = [path for path in sorted(here.iterdir()) if _FILE.fullmatch(path.name)]
+    # The manifest has the dumps' checksums: with the same one, a file of the same size is the same.
+    if copy.whole and bucket.read(copy, MANIFEST) != (here / MANIFEST).read_bytes():
+        raise BackupError(
+            f"there is another backup {copy.name} at {copy.place}; nothing was written over"
+        )
     changed = False
     # The manifest last: until then, there is no such backup.
     for path in sorted(files, key=lambda one: one.name == MANIFEST):
-        same = there.get(path.name) == path.stat().st_size
+        same = copy.whole and copy.files.get(path.name) == path.stat().st_size
         if same and path.name == TESTED:
-            same = bucket.read(name, TESTED) == path.read_bytes()
+            same = bucket.read(copy, TESTED) == path.read_bytes()
         if not same:
-            bucket.put(name, path)
+            bucket.put(copy, path)
             changed = True
     return changed
 
@@ -162,47 +231,96 @@ def passed(text: bytes) -> bool:
         return False
 
 
-def is_good(bucket: Bucket, folder: Path, name: str, files: Mapping[str, int]) -> bool:
+def is_good(bucket: Bucket, folder: Path, copy: Copy) -> bool:
     """Whether a backup has passed its restore test, as the volume says, or else the bucket."""
     try:
-        return passed((folder / name / TESTED).read_bytes())
+        return passed((folder / copy.name / TESTED).read_bytes())
     except OSError:
-        return TESTED in files and passed(bucket.read(name, TESTED))
+        return TESTED in copy.files and passed(bucket.read(copy, TESTED))
 
 
-def has_failed(bucket: Bucket, folder: Path, name: str, files: Mapping[str, int]) -> bool:
+def has_failed(bucket: Bucket, folder: Path, copy: Copy) -> bool:
     """Whether a backup was tested and did not pass."""
-    tested = (folder / name / TESTED).exists() or TESTED in files
-    return tested and not is_good(bucket, folder, name, files)
+    tested = (folder / copy.name / TESTED).exists() or TESTED in copy.files
+    return tested and not is_good(bucket, folder, copy)
+
+
+def read_manifest(text: bytes) -> dict[str, Any]:
+    """Return what a manifest says; nothing, if it is none."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def content(manifest: Mapping[str, Any]) -> int:
+    """Return how many experiments, runs, models and traces a backup holds together."""
+    for database in manifest.get("databases") or []:
+        if database.get("role") == "tracking":
+            rows = database.get("rows") or {}
+            return sum(int(rows.get(table, 0)) for table in _CONTENT)
+    return 0
+
+
+def is_being_restored(folder: Path, name: str, now: datetime.datetime) -> bool:
+    try:
+        asked = (folder / name / RESTORING).stat().st_mtime
+    except OSError:
+        return False
+    return now.timestamp() - asked < _RESTORING
 
 
 def upload(bucket: Bucket, folder: Path, environment: Mapping[str, str]) -> None:
     """Copy every backup that is not in the bucket, the newest first; then see to the old ones."""
     keep = number(environment, "BACKUP_KEEP", 14)
     days = number(environment, "BACKUP_KEEP_DAYS", 14)
-    there = bucket.files()
+    release = release_of(environment)
+    place = f"{release}/{origin_of(folder)}"
+    there = {copy.name: copy for copy in bucket.copies(place)}
     here = on_volume(folder)
-    whole = {name for name in there if MANIFEST in there[name]}
+    whole = {name for name, copy in there.items() if copy.whole}
     known = sorted(whole | set(here), reverse=True)
-    good = next((one for one in known if is_good(bucket, folder, one, there.get(one, {}))), "")
-    marked = {
-        name for name in known if KEEP in there.get(name, {}) or (folder / name / KEEP).exists()
-    }
+    copies = {name: there.get(name, Copy(place, name, {})) for name in known}
+    good = next((name for name in known if is_good(bucket, folder, copies[name])), "")
     now = datetime.datetime.now(datetime.UTC)
+    marked = {
+        name
+        for name in known
+        if KEEP in copies[name].files
+        or (folder / name / KEEP).exists()
+        or is_being_restored(folder, name, now)
+    }
     gone = expired(known, marked, good, keep, days, now)
-    copied = 0
+    copied, problems = 0, []
     for name in here:
         # The volume may still have what need not be kept. One that is being deleted there need not
         # be copied either.
         with contextlib.suppress(FileNotFoundError):
-            if name not in gone and copy_up(bucket, folder, name, there.get(name, {})):
-                say(f"copied {name}")
-                copied += 1
-    deleted = [name for name in gone if name in there]
-    for name in deleted:
-        bucket.delete(name, list(there[name]))
-        say(f"deleted {name}, which is no longer to be kept")
-    say(f"{copied} copied, {len(deleted)} deleted, {len(known) - len(gone)} in the bucket")
+            if name not in gone:
+                try:
+                    if copy_up(bucket, folder, copies[name]):
+                        say(f"copied {name}")
+                        copied += 1
+                except BackupError as error:
+                    problems.append(str(error))
+    deleted = 0
+    for name in gone:
+        if name in whole and belongs(bucket, there[name], release):
+            bucket.delete(there[name])
+            say(f"deleted {name}, which is no longer to be kept")
+            deleted += 1
+    say(f"{copied} copied, {deleted} deleted, {len(known) - len(gone)} in the bucket at {place}")
+    if problems:
+        raise BackupError("; ".join(problems))
+
+
+def belongs(bucket: Bucket, copy: Copy, release: str) -> bool:
+    """Whether a backup's own manifest says that it is this release's to delete."""
+    said = read_manifest(bucket.read(copy, MANIFEST)).get("release")
+    if said != release:
+        say(f"kept {copy.name}: its manifest does not say that it is of {release}")
+    return said == release
 
 
 @contextlib.contextmanager
@@ -236,9 +354,10 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def fetch(bucket: Bucket, folder: Path, name: str, files: Mapping[str, int]) -> None:
+def fetch(bucket: Bucket, folder: Path, copy: Copy) -> None:
     """Copy one backup to the volume: whole, or not at all."""
-    needed, free = sum(files.values()), shutil.disk_usage(folder).free
+    name = copy.name
+    needed, free = sum(copy.files.values()), shutil.disk_usage(folder).free
     if free < needed + (16 << 20):
         raise BackupError(
             f"the volume of the backups has {free >> 20} MiB left, and {name} takes "
@@ -249,8 +368,8 @@ def fetch(bucket: Bucket, folder: Path, name: str, files: Mapping[str, int]) -> 
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(mode=0o700)
         try:
-            for file in files:
-                bucket.get(name, file, partial / file)
+            for file in copy.files:
+                bucket.get(copy, file, partial / file)
                 sync(partial / file)
             try:
                 check(partial)
@@ -266,26 +385,87 @@ def fetch(bucket: Bucket, folder: Path, name: str, files: Mapping[str, int]) -> 
     say(f"copied {name} to the volume, {needed} bytes")
 
 
-def download(bucket: Bucket, folder: Path, wanted: str) -> None:
-    """Have a backup on the volume, from the bucket if it is not there."""
+def described(copies: Iterable[Copy]) -> str:
+    """Return where the newest few of some backups are, for a person to choose."""
+    newest = sorted(copies, key=lambda copy: copy.name, reverse=True)
+    said = [f"{copy.name} at {copy.place or 'the top'}" for copy in newest[:3]]
+    more = f" and {len(newest) - 3} more" if len(newest) > 3 else ""
+    return ", ".join(said) + more
+
+
+def find(bucket: Bucket, place: str, wanted: str) -> Copy:
+    """Return the copy with a name: this volume's own, or else the only one of anybody's."""
+    named = [copy for copy in bucket.copies() if copy.whole and copy.name == wanted]
+    own = [copy for copy in named if copy.place == place]
+    if own or len(named) == 1:
+        return (own or named)[0]
+    if not named:
+        raise BackupError(f"there is no backup {wanted}, neither on the volume nor in the bucket")
+    if len({bucket.read(copy, MANIFEST) for copy in named}) == 1:
+        return named[0]
+    raise BackupError(
+        f"{wanted} is in the bucket more than once, and not as the same backup: "
+        f"{described(named)}; copy the one that you want to the controller, and restore that "
+        "file (mlflow_backup_file)"
+    )
+
+
+def latest(bucket: Bucket, folder: Path, place: str) -> tuple[str, Copy | None]:
+    """Return this volume's newest backup, and its copy unless it is on the volume.
+
+    Never another's, and never one that holds next to nothing while one before it, or one of the
+    same release on another volume, held much: after a disaster, a person chooses.
+    """
+    whole = [copy for copy in bucket.copies() if copy.whole]
+    own = {copy.name: copy for copy in whole if copy.place == place}
     here = on_volume(folder)
-    if wanted in here:
+    names = sorted({*here, *own}, reverse=True)
+    good = [n for n in names if not has_failed(bucket, folder, own.get(n, Copy(place, n, {})))]
+    others = [copy for copy in whole if copy.place != place]
+    if not good:
+        if others:
+            raise BackupError(
+                "this volume has no backup, here or in the bucket; there are those of others: "
+                f"{described(others)}. Name the one that you want"
+            )
+        raise BackupError("there is no backup, neither on the volume nor in the bucket")
+    name = good[0]
+    held: dict[str, int] = {}
+    for one in good:
+        local = folder / one / MANIFEST
+        text = local.read_bytes() if one in here else bucket.read(own[one], MANIFEST)
+        held[one] = content(read_manifest(text))
+    now = held[name]
+    release = place.partition("/")[0]
+    for copy in others:
+        if copy.release == release:
+            count = content(read_manifest(bucket.read(copy, MANIFEST)))
+            held[copy.name] = max(count, held.get(copy.name, 0))
+    fuller = [one for one, count in held.items() if count > now * _SHRUNK + _SHRUNK]
+    if fuller:
+        raise BackupError(
+            f"{name} is the latest and holds {now} experiments, runs, models and traces, while "
+            f"{max(fuller)} holds {held[max(fuller)]}: name the backup that you want"
+        )
+    return name, None if name in here else own[name]
+
+
+def download(bucket: Bucket, folder: Path, wanted: str, release: str) -> None:
+    """Have a backup on the volume, from the bucket if it is not there."""
+    if wanted in on_volume(folder):
         say(f"{wanted} is on the volume")
         return
-    there = {name: files for name, files in bucket.files().items() if MANIFEST in files}
+    place = f"{release}/{origin_of(folder)}"
     if wanted == "latest":
-        for name in sorted({*here, *there}, reverse=True):
-            if not has_failed(bucket, folder, name, there.get(name, {})):
-                wanted = name
-                break
-        else:
-            raise BackupError("there is no backup, neither on the volume nor in the bucket")
-        if wanted in here:
-            say(f"the latest is on the volume: {wanted}")
+        name, copy = latest(bucket, folder, place)
+        if copy is None:
+            say(f"the latest is on the volume: {name}")
             return
-    if wanted not in there:
-        raise BackupError(f"there is no backup {wanted}, neither on the volume nor in the bucket")
-    fetch(bucket, folder, wanted, there[wanted])
+    else:
+        copy = find(bucket, place, wanted)
+    if copy.place != place:
+        say(f"{copy.name} is from {copy.place or 'the top of the bucket'}")
+    fetch(bucket, folder, copy)
 
 
 def connect(environment: Mapping[str, str]) -> Bucket:
@@ -321,7 +501,7 @@ def main(arguments: list[str], environment: Mapping[str, str]) -> int:
         if command == "upload":
             upload(bucket, folder, environment)
         else:
-            download(bucket, folder, wanted)
+            download(bucket, folder, wanted, release_of(environment))
     except UsageError as error:
         print(f"s3: {error}", file=sys.stderr, flush=True)
         return EXIT_USAGE

@@ -29,6 +29,12 @@ dir=${BACKUP_DIR:-/backups}
 image_file=${BACKUP_IMAGE_FILE:-/work/image.json}
 export PGAPPNAME=mlops-mlflow-backup PGCONNECT_TIMEOUT=${PGCONNECT_TIMEOUT:-5}
 maintenance=${BACKUP_MAINTENANCE_DATABASE:-postgres}
+# A connection that carries nothing for a while is dropped by many a NAT and load balancer, and a dump
+# may count for longer than that. libpq takes these settings from a service's entry only.
+service_file=${BASH_SOURCE[0]%/*}/pg_service.conf
+if [[ -z ${PGSERVICE:-} && -r $service_file ]]; then
+  export PGSERVICEFILE=$service_file PGSERVICE=mlflow-backup
+fi
 scratch_suffix=_restore_test
 prepared_suffix=_restoring
 replaced_suffix=_before_
@@ -98,8 +104,14 @@ SELECT
       AS revisions \gset
 SQL
 )
-# A role's limits for everyday queries do not decide over a backup.
-unlimited='SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0;'
+# A role's limits for everyday queries do not decide over a backup. Not every server has all of them.
+unlimited=$(
+  cat <<'SQL'
+SELECT count(set_config(name, '0', false)) AS lifted FROM pg_settings
+  WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout',
+    'idle_session_timeout', 'transaction_timeout') \gset
+SQL
+)
 
 # --- The folder -----------------------------------------------------------------------------------
 
@@ -154,14 +166,42 @@ one_line() { tr -d '\n\r' <"$1"; }
 
 list() {
   local name
+  # Who decides about a backup has to know whether it was named, or is just the newest.
+  if [[ ${BACKUP_NAME:-} == latest ]]; then printf '@asked latest\n'; fi
   printf '@volume %s\n' "$(df -Pk "$dir" | awk 'NR == 2 { printf "%.0f %.0f", $2 * 1024, $4 * 1024 }')"
-  for name in $(names | head -n 60); do
+  # The log of a Job is what is read, and has a bound. The one that was asked for is always among them.
+  for name in $(names | awk -v chosen="${BACKUP_NAME:-}" 'NR <= 60 || $0 == chosen'); do
     printf '@backup %s %s\n' "$name" "$(one_line "$dir/$name/manifest.json")"
     if [[ -e $dir/$name/tested.json ]]; then
       printf '@tested %s %s\n' "$name" "$(one_line "$dir/$name/tested.json")"
     fi
     if [[ -e $dir/$name/keep ]]; then printf '@marked %s\n' "$name"; fi
   done
+}
+
+# --- Versions -------------------------------------------------------------------------------------
+
+# 17 of "pg_dump (PostgreSQL) 17.6 (Debian 17.6-0+deb13u1)".
+client_version() {
+  local said
+  said=$(pg_dump --version)
+  [[ $said =~ \)\ ([0-9]+) ]] || fail "pg_dump does not say its version: $said"
+  printf '%s\n' "${BASH_REMATCH[1]}"
+}
+
+server_version() {
+  sql "$maintenance" <<<"SELECT current_setting('server_version_num')::int / 10000;"
+}
+
+# Postgres' programs work with servers of their own version and older ones.
+check_versions() {
+  local client server
+  client=$(client_version)
+  server=$(server_version)
+  printf '@versions {"client": %s, "server": %s}\n' "$client" "$server"
+  ((client >= server)) ||
+    fail "the programs here are Postgres $client and the server is Postgres $server: a backup needs" \
+      "an image of Postgres $server or newer (mlflow_postgres_image)"
 }
 
 # Whether a restore, and so its test, may make the database that it needs.
@@ -231,6 +271,7 @@ take() {
   local all name found='' role database
   all=$(databases)
   lock_folder
+  check_versions
   check_room "$all"
   privileges
   name=$(date -u +%Y%m%dT%H%M%SZ)
@@ -272,6 +313,9 @@ artifact_store() {
   esac
 }
 
+# A restore notes that it needs a backup. One that never ended does not keep it for good.
+being_restored() { [[ -n $(find "$dir/$1/restoring" -mmin -1440 2>/dev/null) ]]; }
+
 # Deletes what is neither among the newest $BACKUP_KEEP nor younger than $BACKUP_KEEP_DAYS days; never
 # one that is marked, and never the newest that is known to be good.
 retain() {
@@ -285,7 +329,8 @@ retain() {
   done
   for name in $(names); do
     count=$((count + 1))
-    if ((count <= keep)) || [[ ! $name < $oldest || $name == "$good" || -e $dir/$name/keep ]]; then
+    if ((count <= keep)) || [[ ! $name < $oldest || $name == "$good" || -e $dir/$name/keep ]] ||
+      being_restored "$name"; then
       continue
     fi
     mv "$dir/$name" "$dir/.deleting-$name"
@@ -329,6 +374,7 @@ check() {
   local folder file all
   folder=$(chosen)
   all=$(databases)
+  check_versions
   list
   if (cd "$folder" && sha256sum --check --status manifest.sha256 2>/dev/null); then
     printf '@chosen %s whole\n' "${folder##*/}"
@@ -361,6 +407,28 @@ SQL
   done <<<"$all"
 }
 
+# How our databases beside the live one are told from those of others.
+ours='mlops.mlflow: '
+
+# Drops a database that has one of our names, unless it is somebody else's. A new one of ours bears no
+# mark for a moment, and is empty then.
+drop_ours() {
+  local name=$1 comment tables
+  comment=$(comment_of "$name")
+  if [[ $comment != "$ours"* ]] && exists "$name"; then
+    tables=$(sql "$name" <<<"SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+      WHERE relkind IN ('r', 'p', 'v', 'm') AND nspname !~ '^pg_' AND nspname <> 'information_schema';")
+    ((tables == 0)) ||
+      fail "there is a database $name with $tables tables that no restore has made; a restore needs" \
+        "that name: rename the database, or drop it"
+  fi
+  drop_database "$name"
+}
+
+exists() {
+  [[ -n $(sql "$maintenance" --set=name="$1" <<<"SELECT 1 FROM pg_database WHERE datname = :'name';") ]]
+}
+
 drop_database() {
   sql "$maintenance" --set=name="$1" <<'SQL'
 SET client_min_messages = warning;
@@ -389,6 +457,7 @@ SELECT coalesce((SELECT format('CREATE DATABASE %I TEMPLATE template0 ENCODING %
     FROM pg_database WHERE datname = :'like' AND datlocprovider = 'c'),
   format('CREATE DATABASE %I TEMPLATE template0', :'name')) \gexec
 SQL
+  comment_on "$2" "${ours}being restored"
 }
 
 # Restored, a database takes the room it had, and some for what is written ahead. How much there is, only
@@ -420,11 +489,34 @@ SQL
   fi
 }
 
+# What of a dump is restored: who owns what, and who may what, is the release's own.
+restored=(--no-owner --no-privileges --no-publications --no-subscriptions --exit-on-error)
+
+# Restores one dump into an empty database. Newer programs than the server begin with settings that it
+# does not have, and the first one ends the restore. As text, such a line can be left out; it costs the
+# parallel jobs.
+restore_dump() {
+  local file=$1 target=$2 client server settings
+  client=$(client_version)
+  server=$(server_version)
+  if ((client == server)); then
+    pg_restore --dbname="$target" "${restored[@]}" --jobs="${BACKUP_JOBS:-2}" "$file"
+    return
+  fi
+  settings=$(sql "$maintenance" <<<"SELECT string_agg(name, ' ') FROM pg_settings;")
+  pg_restore --file=- "${restored[@]}" "$file" |
+    awk -v settings="$settings" '
+      BEGIN { count = split(settings, names, " "); for (i = 1; i <= count; i++) known[names[i]] = 1 }
+      /^-- Name: / { body = 1 }
+      !body && $1 == "SET" && !($2 in known) { next }
+      { print }' |
+    sql "$target" --output=/dev/null
+}
+
 # Restores one dump into an empty database, and compares that with the manifest.
 fill() {
   local folder=$1 role=$2 target=$3 found
-  pg_restore --dbname="$target" --no-owner --no-privileges --no-publications --no-subscriptions \
-    --exit-on-error --jobs="${BACKUP_JOBS:-2}" "$folder/$role.dump" ||
+  restore_dump "$folder/$role.dump" "$target" ||
     fail "$role.dump of ${folder##*/} could not be restored: see the lines above"
   found=$(sql "$target" --set=role="$role" --set=manifest="$(one_line "$folder/manifest.json")" <<SQL
 $unlimited
@@ -459,13 +551,13 @@ try() {
   while read -r role live; do
     scratch=$live$scratch_suffix
     # Also what an earlier test left that was killed.
-    drop_database "$scratch"
+    drop_ours "$scratch"
     (
       set -e
       create_like "$live" "$scratch"
       fill "$folder" "$role" "$scratch"
     ) || result=1
-    drop_database "$scratch"
+    drop_ours "$scratch"
     if ((result)); then return 1; fi
   done <<<"$all"
 }
@@ -474,15 +566,19 @@ try() {
 drop_scratch() {
   local live
   while read -r _role live; do
-    drop_database "$live$scratch_suffix" || true
+    (drop_ours "$live$scratch_suffix") || true
   done <<<"$tested_databases"
 }
 
 run_test() {
-  local folder started=$SECONDS allowed result role _live
+  local folder started=$SECONDS allowed result role live _live
   lock_folder
   folder=$(chosen)
   tested_databases=$(databases)
+  check_versions
+  while read -r _role live; do
+    (drop_ours "$live$scratch_suffix")
+  done <<<"$tested_databases"
   # Which says nothing of the backup, and is no failure of its test: it was not made.
   allowed=$(may_create)
   if [[ $allowed != t ]]; then
@@ -539,6 +635,8 @@ prepare() {
   local folder all role live target
   folder=$(chosen)
   all=$(databases)
+  check_versions
+  : >"$folder/restoring"
   while read -r role live; do
     # From here to the swap it is not: the same backup may have been restored before.
     if [[ $(comment_of "$live") == "mlops.mlflow: restored from "* ]]; then comment_on "$live" ''; fi
@@ -547,7 +645,7 @@ prepare() {
       say "$target is there already, restored and compared"
       continue
     fi
-    drop_database "$target"
+    drop_ours "$target"
     check_database_room "$folder" "$role"
     create_like "$live" "$target"
     say "restoring $BACKUP_NAME into $target"
@@ -586,6 +684,7 @@ SELECT pg_terminate_backend(pid) FROM pg_stat_activity
   WHERE datname IN ($leave) AND pid <> pg_backend_pid();
 SQL
     if sql "$maintenance" <<<"BEGIN; $statements COMMIT;"; then
+      rm -f "$folder/restoring"
       say "restored: what was live is kept as $(while read -r role live; do
         printf '%s ' "$live$replaced_suffix$stamp"
       done <<<"$all")"

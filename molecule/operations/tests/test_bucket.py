@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -135,6 +136,13 @@ def release(kubectl: Kubectl) -> Iterator[None]:
         kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 
 
+def taken(output: str) -> str:
+    """Return the name of the backup that a run has taken."""
+    found = re.search(r"\b\d{8}T\d{6}Z\b", output)
+    assert found, output
+    return found[0]
+
+
 def test_a_backup_outlives_its_volume(kubectl: Kubectl) -> None:
     psql(kubectl, "INSERT INTO experiment_tags VALUES ('kept', 'yes', 0)")
     output = good("playbooks/backup.yml")
@@ -142,7 +150,12 @@ def test_a_backup_outlives_its_volume(kubectl: Kubectl) -> None:
     assert "restored into a scratch database and compared" in output
     psql(kubectl, "DELETE FROM experiment_tags")
     lose_the_volume(kubectl)
-    output = good("playbooks/restore.yml", mlflow_backup="latest")
+    # A new volume has nothing of its own, and whose backup is wanted is not guessed.
+    refused = play("playbooks/restore.yml", mlflow_backup="latest")
+    assert refused.code != 0, refused.output
+    said = " ".join(refused.output.split())
+    assert f"there are those of others: {taken(output)} at" in said, refused.output
+    output = good("playbooks/restore.yml", mlflow_backup=taken(output))
     assert "Restored 20" in output
     assert psql(kubectl, "SELECT value FROM experiment_tags WHERE key = 'kept'") == "yes"
 
@@ -150,14 +163,15 @@ def test_a_backup_outlives_its_volume(kubectl: Kubectl) -> None:
 def test_a_rollback_counts_what_would_be_lost_since_a_backup_in_the_bucket(
     kubectl: Kubectl,
 ) -> None:
+    name = taken(good("playbooks/backup.yml"))
     good("site.yml", mlflow_config={"MLFLOW_WORKERS": 3})
     # As a version has left it that is newer than both releases' image.
     psql(kubectl, "UPDATE alembic_version SET version_num = 'ffffffffffff'")
     psql(kubectl, "INSERT INTO experiment_tags VALUES ('later', 'yes', 0)")
     lose_the_volume(kubectl)
-    run = play("playbooks/rollback.yml", mlflow_backup="latest")
+    run = play("playbooks/rollback.yml", mlflow_backup=name)
     assert run.code != 0, run.output
     said = " ".join(run.output.split())
-    assert "The way back is the backup 20" in said, run.output
+    assert f"The way back is the backup {name}" in said, run.output
     assert "What was written since would no longer be live: rows in 1 other table(s)" in said
     assert "Nothing was changed." in said

@@ -107,6 +107,8 @@ class Report(t.NamedTuple):
     backups: list[Backup]
     taken: str = ""
     chosen: str = ""
+    # Whether the newest was asked for, and not one by its name.
+    latest: bool = False
     manifest_whole: bool = False
     files: tuple[File, ...] = ()
     # Total and free bytes of the backups' volume.
@@ -246,6 +248,8 @@ def parse(lines: t.Iterable[str]) -> Report:
             found["taken"] = rest
         elif word == "@chosen" and _NAME.fullmatch(first):
             found.update(chosen=first, manifest_whole=text == "whole")
+        elif word == "@asked":
+            found["latest"] = rest == "latest"
         elif word == "@file" and len(parts) == 3 and _FILE.fullmatch(first):
             files.append(File(first, _whole(parts[1]), parts[2]))
         elif word == "@volume" and len(parts) == 2:
@@ -298,6 +302,7 @@ def refusals(report: Report, expected: Expected) -> list[str]:
     manifest = backup.manifest
     return [
         *_damaged(manifest, report.files),
+        *_shrunk(manifest, report),
         *_foreign(manifest, expected),
         *_laid_out_differently(manifest, report.live),
         *_too_new(manifest, report.image),
@@ -317,6 +322,33 @@ def _damaged(manifest: Manifest, files: t.Iterable[File]) -> t.Iterator[str]:
             )
         elif file.bytes != dump.bytes or file.sha256 != dump.sha256:
             yield f"{manifest.name} is damaged: the checksum of {dump.file} is not the manifest's"
+
+
+# Tables whose rows are what people put into MLflow.
+_CONTENT = ("experiments", "runs", "registered_models", "trace_info", "logged_models")
+# A latest backup with less than this part of what one before it held is asked about.
+_SHRUNK = 10
+
+
+def content(manifest: Manifest) -> int:
+    """Return how many experiments, runs, models and traces a backup holds together."""
+    rows = next((dump.rows for dump in manifest.databases if dump.role == "tracking"), {})
+    return sum(rows.get(table, 0) for table in _CONTENT)
+
+
+def _shrunk(manifest: Manifest, report: Report) -> t.Iterator[str]:
+    """Refuse to guess: the newest may be of the new, empty database that followed a disaster."""
+    if not report.latest:
+        return
+    held = {item.name: content(item.manifest) for item in report.backups if item.manifest}
+    now = content(manifest)
+    fuller = [name for name, count in held.items() if count > now * _SHRUNK + _SHRUNK]
+    if fuller:
+        newest = max(fuller)
+        yield (
+            f"{manifest.name} is the latest and holds {now} experiments, runs, models and traces, "
+            f"while {newest} holds {held[newest]}: name the backup that you want"
+        )
 
 
 def _foreign(manifest: Manifest, expected: Expected) -> t.Iterator[str]:

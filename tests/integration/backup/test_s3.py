@@ -46,6 +46,7 @@ class Store:
             "HOME": str(folder),
             "BACKUP_DIR": str(self.volume),
             "BACKUP_S3_URL": "s3://backups/mlflow",
+            "BACKUP_RELEASE": "team-a",
             "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{self.port}",
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_ACCESS_KEY_ID": "backup",
@@ -90,14 +91,33 @@ class Store:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def backup(self, name: str, tested: bool | None = None, marked: bool = False) -> Path:
+    def new_volume(self) -> None:
+        """Have another, empty volume: that of another release or cluster, or after a disaster."""
+        self.volume = self.volume.with_name(f"{self.volume.name}-next")
+        self.volume.mkdir()
+        self.environment["BACKUP_DIR"] = str(self.volume)
+
+    def backup(
+        self,
+        name: str,
+        tested: bool | None = None,
+        marked: bool = False,
+        release: str = "team-a",
+        runs: int = 100,
+    ) -> Path:
         """Put a backup on the volume, as backup.sh leaves one."""
         folder = self.volume / name
         folder.mkdir()
         dump = name.encode() * 50_000
         (folder / "tracking.dump").write_bytes(dump)
         digest = hashlib.sha256(dump).hexdigest()
-        manifest = {"name": name, "databases": [{"file": "tracking.dump", "sha256": digest}]}
+        database = {
+            "role": "tracking",
+            "file": "tracking.dump",
+            "sha256": digest,
+            "rows": {"runs": runs},
+        }
+        manifest = {"name": name, "release": release, "databases": [database]}
         text = json.dumps(manifest)
         (folder / "manifest.json").write_text(text)
         said = hashlib.sha256(text.encode()).hexdigest()
@@ -108,9 +128,14 @@ class Store:
             (folder / "keep").touch()
         return folder
 
+    def place(self, release: str = "team-a") -> Path:
+        """Return the folder of the bucket that this volume's backups go to."""
+        origin = (self.volume / ".origin").read_text().strip()
+        return self.bucket / "mlflow" / release / origin
+
     def there(self, name: str) -> set[str]:
-        """Return the files of a backup in the bucket."""
-        folder = self.bucket / "mlflow" / name
+        """Return the files of a backup in the bucket, of this volume's own."""
+        folder = self.place() / name
         return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
 
 
@@ -147,7 +172,7 @@ def test_what_is_whole_is_copied_once(store: Store) -> None:
 def test_one_that_was_cut_off_is_none_and_is_finished(store: Store) -> None:
     store.backup(OLD)
     store.good("upload", **ALL)
-    (store.bucket / "mlflow" / OLD / "manifest.json").unlink()
+    (store.place() / OLD / "manifest.json").unlink()
     shutil.rmtree(store.volume / OLD)
     done = store.run("download", BACKUP_NAME=OLD)
     assert done.returncode == 1
@@ -162,8 +187,9 @@ def test_it_comes_back_as_it_was(store: Store) -> None:
     wanted = store.backup(NEW, tested=True)
     before = {path.name: path.read_bytes() for path in wanted.iterdir()}
     store.good("upload", **ALL)
-    shutil.rmtree(store.volume)
-    store.volume.mkdir()
+    for path in store.volume.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
     assert f"copied {NEW} to the volume" in store.good("download", BACKUP_NAME="latest")
     assert {path.name: path.read_bytes() for path in wanted.iterdir()} == before
     assert "is on the volume" in store.good("download", BACKUP_NAME="latest")
@@ -176,8 +202,8 @@ def test_the_latest_is_one_that_has_not_failed_its_test(store: Store) -> None:
     store.backup(OLD)
     store.backup(NEW, tested=False)
     store.good("upload", **ALL)
-    shutil.rmtree(store.volume)
-    store.volume.mkdir()
+    shutil.rmtree(store.volume / OLD)
+    shutil.rmtree(store.volume / NEW)
     assert f"copied {OLD} to the volume" in store.good("download", BACKUP_NAME="latest")
 
 
@@ -186,13 +212,13 @@ def test_a_damaged_one_does_not_become_a_backup(file: str, store: Store) -> None
     store.backup(OLD)
     store.good("upload", **ALL)
     shutil.rmtree(store.volume / OLD)
-    damaged = store.bucket / "mlflow" / OLD / file
+    damaged = store.place() / OLD / file
     data = damaged.read_bytes()
     damaged.write_bytes(bytes([data[0] ^ 1]) + data[1:])
     done = store.run("download", BACKUP_NAME=OLD)
     assert done.returncode == 1
     assert f"{OLD} in the bucket is damaged" in done.stderr
-    assert [path.name for path in store.volume.iterdir()] == [".lock"]
+    assert {path.name for path in store.volume.iterdir()} == {".lock", ".origin"}
 
 
 def test_what_need_not_be_kept_goes(store: Store) -> None:
@@ -239,3 +265,119 @@ def test_wrong_use(more: dict[str, str], words: str, store: Store) -> None:
     done = store.run("download", **{"BACKUP_NAME": "latest", **more})
     assert done.returncode == 2
     assert words in done.stderr
+
+
+def test_two_releases_in_one_bucket_leave_each_other_alone(store: Store) -> None:
+    names = [f"202001{day:02}T000000Z" for day in range(1, 5)]
+    for name in names:
+        store.backup(name, tested=True)
+    store.good("upload", **ALL)
+    first = store.place()
+    store.new_volume()
+    other = {"BACKUP_RELEASE": "team-b", "BACKUP_KEEP": "1", "BACKUP_KEEP_DAYS": "1"}
+    # Of the same name and size, and not the same.
+    (store.backup(names[0], release="team-b", runs=200) / "tracking.dump").write_bytes(
+        b"b" * 800_000
+    )
+    assert "1 copied, 0 deleted, 1 in the bucket" in store.good("upload", **other)
+    assert sorted(path.name for path in first.iterdir()) == names
+    assert (store.place("team-b") / names[0] / "tracking.dump").read_bytes()[:1] == b"b"
+
+
+def test_the_same_release_on_another_cluster_has_a_place_of_its_own(store: Store) -> None:
+    store.backup(OLD)
+    store.good("upload", **ALL)
+    first = store.place()
+    store.new_volume()
+    store.backup(NEW)
+    store.good("upload", BACKUP_KEEP="1", BACKUP_KEEP_DAYS="1")
+    assert first != store.place()
+    assert (first / OLD / "manifest.json").exists()
+
+
+def test_only_what_its_own_manifest_says_is_ours_is_deleted(store: Store) -> None:
+    store.backup(OLD, release="team-b")
+    store.backup(NEW)
+    store.good("upload", **ALL)
+    shutil.rmtree(store.volume / OLD)
+    output = store.good("upload", BACKUP_KEEP="1", BACKUP_KEEP_DAYS="1")
+    assert f"kept {OLD}: its manifest does not say that it is of team-a" in output
+    assert store.there(OLD)
+
+
+def test_another_backup_of_the_same_name_is_not_written_over(store: Store) -> None:
+    store.backup(OLD, runs=100)
+    store.good("upload", **ALL)
+    before = (store.place() / OLD / "manifest.json").read_bytes()
+    shutil.rmtree(store.volume / OLD)
+    store.backup(OLD, runs=200)
+    store.backup(NEW)
+    done = store.run("upload", **ALL)
+    assert done.returncode == 1
+    assert f"there is another backup {OLD}" in done.stderr
+    assert (store.place() / OLD / "manifest.json").read_bytes() == before
+    # That does not keep the others from being copied.
+    assert store.there(NEW) == FILES
+
+
+def test_the_latest_is_never_somebody_else_s(store: Store) -> None:
+    store.backup(NEW)
+    store.good("upload", **ALL)
+    store.new_volume()
+    done = store.run("download", BACKUP_NAME="latest")
+    assert done.returncode == 1
+    assert f"there are those of others: {NEW} at team-a/" in done.stderr
+    assert "Name the one that you want" in done.stderr
+    # Named, it may be.
+    assert f"copied {NEW} to the volume" in store.good("download", BACKUP_NAME=NEW)
+
+
+def test_the_latest_is_not_the_empty_database_after_a_disaster(store: Store) -> None:
+    store.backup(OLD, runs=9000)
+    store.good("upload", **ALL)
+    store.new_volume()
+    store.backup(NEW, runs=1)
+    store.good("upload", **ALL)
+    shutil.rmtree(store.volume / NEW)
+    done = store.run("download", BACKUP_NAME="latest")
+    assert done.returncode == 1
+    assert f"{NEW} is the latest and holds 1 experiments" in done.stderr
+    assert f"{OLD} holds 9000: name the backup that you want" in done.stderr
+    store.good("download", BACKUP_NAME=OLD)
+
+
+def test_a_name_that_two_have_is_not_guessed(store: Store) -> None:
+    store.backup(OLD, runs=1)
+    store.good("upload", **ALL)
+    store.new_volume()
+    store.backup(OLD, release="team-b", runs=2)
+    store.good("upload", BACKUP_RELEASE="team-b", **ALL)
+    store.new_volume()
+    done = store.run("download", BACKUP_NAME=OLD, BACKUP_RELEASE="team-c")
+    assert done.returncode == 1
+    assert f"{OLD} is in the bucket more than once" in done.stderr
+    assert not (store.volume / OLD).exists()
+
+
+def test_one_of_before_there_were_places_is_found_by_its_name(store: Store) -> None:
+    store.backup(OLD)
+    store.good("upload", **ALL)
+    (store.place() / OLD).rename(store.bucket / "mlflow" / OLD)
+    shutil.rmtree(store.volume / OLD)
+    store.good("download", BACKUP_NAME=OLD)
+    assert {path.name for path in (store.volume / OLD).iterdir()} == FILES
+    # And nothing deletes it.
+    store.backup(NEW)
+    store.good("upload", BACKUP_KEEP="1", BACKUP_KEEP_DAYS="1")
+    assert (store.bucket / "mlflow" / OLD / "manifest.json").exists()
+
+
+def test_one_that_is_being_restored_is_kept(store: Store) -> None:
+    store.backup(OLD)
+    store.backup(NEW)
+    (store.volume / OLD / "restoring").touch()
+    keep = {"BACKUP_KEEP": "1", "BACKUP_KEEP_DAYS": "1"}
+    assert "2 copied, 0 deleted" in store.good("upload", **keep)
+    assert store.there(OLD) == FILES
+    os.utime(store.volume / OLD / "restoring", (0, 0))
+    assert "0 copied, 1 deleted" in store.good("upload", **keep)

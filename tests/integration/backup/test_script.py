@@ -441,3 +441,131 @@ def test_an_address_that_says_too_much_is_refused_and_not_repeated(
     assert done.returncode != 0
     assert "MLFLOW_BACKEND_STORE_URI must name a database only" in done.stderr
     assert "secret" not in done.stdout + done.stderr
+
+
+def test_one_of_very_many_is_found(script: Script) -> None:
+    name = script.take()
+    text = (script.folder / name / "manifest.json").read_text()
+    for number in range(70):
+        folder = script.folder / f"20990101T00{number // 60:02}{number % 60:02}Z"
+        folder.mkdir()
+        (folder / "manifest.json").write_text(text.replace(name, folder.name))
+    output = script.good("check", BACKUP_NAME=name)
+    report = catalogue.parse(output.splitlines())
+    assert len(report.backups) == 61
+    found = catalogue.chosen(report)
+    assert found
+    assert found.name == name
+    assert not report.latest
+    assert catalogue.parse(script.good("check", BACKUP_NAME="latest").splitlines()).latest
+
+
+@pytest.mark.parametrize(
+    ("command", "database"), [("test", "mlflow_restore_test"), ("prepare", "mlflow_restoring")]
+)
+def test_somebody_else_s_database_is_not_dropped(
+    command: str, database: str, script: Script
+) -> None:
+    name = script.take()
+    script.postgres.run("postgres", f"CREATE DATABASE {database}")
+    script.postgres.run(database, "CREATE TABLE theirs (id int)")
+    done = script.run(command, BACKUP_NAME=name)
+    assert done.returncode == 1
+    assert f"there is a database {database} with 1 tables that no restore has made" in done.stderr
+    assert script.postgres.run(database, "SELECT count(*) FROM theirs") == [(0,)]
+    # Which says nothing of the backup.
+    assert not (script.folder / name / "tested.json").exists()
+    # One of ours, cut off before it got its mark, is empty.
+    script.postgres.run(database, "DROP TABLE theirs")
+    script.good(command, BACKUP_NAME=name)
+
+
+def test_retention_spares_what_is_being_restored(script: Script) -> None:
+    name = script.take()
+    old = "20200101T000000Z"
+    (script.folder / name).rename(script.folder / old)
+    path = script.folder / old / "manifest.json"
+    path.write_text(path.read_text().replace(name, old))
+    script.good("prepare", BACKUP_NAME=old)
+    few = {"BACKUP_KEEP": "1", "BACKUP_KEEP_DAYS": "1"}
+    script.take(**few)
+    assert old in script.names()
+    script.good("swap", BACKUP_NAME=old)
+    script.take(**few)
+    assert old not in script.names()
+
+
+def programs(folder: Path, version: int, server: int) -> str:
+    """Return a PATH with Postgres' programs that say that they are of another version."""
+    real = Path(tool("pg_dump")).parent
+    folder.mkdir(exist_ok=True)
+    said = f"pg_dump (PostgreSQL) {version}.1"
+    text = f'#!/bin/sh\n[ "$1" = --version ] && echo "{said}" && exit\nexec {real}/pg_dump "$@"\n'
+    (folder / "pg_dump").write_text(text)
+    (folder / "pg_dump").chmod(0o755)
+    # What pg_restore 17 and 18 write first, and a server before 17 does not know.
+    text = (
+        f'#!/bin/sh\n{real}/pg_restore "$@" |'
+        f" sed 's/^SET lock_timeout = 0;$/&\\nSET not_of_{server} = 0;/'\n"
+    )
+    (folder / "pg_restore").write_text(text)
+    (folder / "pg_restore").chmod(0o755)
+    return f"{folder}:{real}:{os.environ['PATH']}"
+
+
+def test_newer_programs_restore_to_an_older_server(script: Script, tmp_path: Path) -> None:
+    path = programs(tmp_path / "newer", 99, 15)
+    script.postgres.run("mlflow", "UPDATE runs SET name = 'SET not_of_15 = 0;' WHERE id = 7")
+    name = script.take(PATH=path)
+    script.good("test", BACKUP_NAME=name, PATH=path)
+    script.postgres.run("mlflow", "DELETE FROM runs")
+    for command in ("prepare", "swap"):
+        script.good(command, BACKUP_NAME=name, PATH=path)
+    assert script.postgres.run("mlflow", "SELECT count(*) FROM runs") == [(20000,)]
+    # What stands in a row is data, whatever it looks like.
+    (found,) = script.postgres.run("mlflow", "SELECT name FROM runs WHERE id = 7")
+    assert found == ("SET not_of_15 = 0;",)
+
+
+@pytest.mark.parametrize("command", ["backup", "check", "test", "prepare"])
+def test_older_programs_than_the_server_are_refused_at_once(
+    command: str, script: Script, tmp_path: Path
+) -> None:
+    name = script.take()
+    path = programs(tmp_path / "older", 9, 15)
+    done = script.run(command, BACKUP_NAME=name, PATH=path)
+    assert done.returncode == 1
+    assert "the programs here are Postgres 9 and the server is Postgres" in done.stderr
+    assert "mlflow_postgres_image" in done.stderr
+    assert script.names() == [name]
+    assert not (script.folder / name / "tested.json").exists()
+    assert script.databases() == {"mlflow"}
+
+
+def keepalive_timers(port: int) -> list[float]:
+    """Return in how many seconds the kernel asks each connection to a port for a sign of life."""
+    found = []
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _number, _local, remote, state, _queue, timer, *_rest = line.split()
+        kind, _colon, when = timer.partition(":")
+        if int(remote.partition(":")[2], 16) == port and state == "01":
+            found.append(int(when, 16) / os.sysconf("SC_CLK_TCK") if kind == "02" else -1.0)
+    return found
+
+
+def test_a_quiet_connection_is_kept_open(script: Script) -> None:
+    connection = script.postgres.connect("mlflow")
+    # pg_dump waits for it, and says nothing meanwhile.
+    cursor = connection.cursor()
+    cursor.execute("BEGIN; LOCK TABLE runs IN ACCESS EXCLUSIVE MODE")
+    process = script.start("backup")
+    try:
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        until(lambda: script.postgres.run("postgres", waiting), process)
+        timers = [seconds for seconds in keepalive_timers(script.postgres.port) if seconds <= 30]
+        assert len([seconds for seconds in timers if seconds > 0]) >= 2
+    finally:
+        cursor.execute("ROLLBACK")
+        connection.close()
+        process.communicate(timeout=60)
+    assert process.returncode == 0

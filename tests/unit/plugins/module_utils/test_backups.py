@@ -249,3 +249,35 @@ def test_the_image_that_a_backup_is_of_can_be_another_than_the_cron_job_s() -> N
         made = catalogue.job(cron_job, "x", "backup", {}, image)["spec"]["template"]["spec"]
         assert made["initContainers"][0]["image"] == expected
         assert made["containers"][0]["image"] == "postgres"
+
+
+OLDER = "20261120T190501Z"
+
+
+@pytest.mark.parametrize(
+    ("runs", "asked", "refusal"),
+    [
+        # After a disaster the nightly backup is of the new database, which a smoke test has used.
+        (1, "latest", f"{NAME} is the latest and holds 1 experiments"),
+        (1, NAME, ""),
+        (9000, "latest", ""),
+        (0, "latest", f"while {OLDER} holds 10000: name the backup that you want"),
+    ],
+)
+def test_the_latest_is_not_taken_when_it_holds_next_to_nothing(
+    runs: int, asked: str, refusal: str
+) -> None:
+    lines = said(databases=[{**DATABASE, "rows": {"runs": runs}}])
+    lines["asked"] = f"@asked {asked}"
+    lines["older"] = f"@backup {OLDER} {json.dumps({**MANIFEST, 'name': OLDER})}"
+    found = refused(lines)
+    assert refusal in found
+    assert bool(refusal) == bool(found)
+
+
+def test_a_small_release_may_be_restored_from_its_latest() -> None:
+    lines = said(databases=[{**DATABASE, "rows": {"runs": 0, "experiments": 1}}])
+    lines["asked"] = "@asked latest"
+    older = {**MANIFEST, "name": OLDER, "databases": [{**DATABASE, "rows": {"runs": 3}}]}
+    lines["older"] = f"@backup {OLDER} {json.dumps(older)}"
+    assert refused(lines) == ""
