@@ -142,6 +142,17 @@ DEFAULT_KEYS = {
     "kek-passphrase": "key",
 }
 FIXED = {"username": b"mlflow", "admin": b"admin"}
+# What MLflow encrypts in the database, only these can read. By key: the setting of an inventory
+# that gives it, and the variable of the pods that have it.
+ENCRYPTING = {
+    "webhook-encryption-key": (
+        "mlflow_webhook_encryption_key",
+        "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY",
+    ),
+    "kek-passphrase": ("mlflow_kek_passphrase", "MLFLOW_CRYPTO_KEK_PASSPHRASE"),
+}
+# The volume of the bundled database, which outlives everything else of a release.
+DATABASE_CLAIM = "data-postgres-0"
 # MLflow reads these once, when it has no user yet: nothing runs with older ones.
 _READ_ONCE = {"admin-username", "admin-password"}
 _LABELS = {
@@ -266,6 +277,40 @@ class Credentials:
                 return True
         return False
 
+    def _database_exists(self) -> bool:
+        path = f"/api/v1/namespaces/{self._namespace}/persistentvolumeclaims/{DATABASE_CLAIM}"
+        return self._cluster.request("GET", path).status == 200
+
+    def _keep_keys(self, before: dict[str, bytes], decided: Wanted, in_overlay: bool) -> None:
+        """Raise ClusterError before a key would be lost that something is encrypted with."""
+        changed = sorted(key for key in ENCRYPTING.keys() & set(decided.updated) if before[key])
+        if changed:
+            names = ", ".join(changed if in_overlay else [ENCRYPTING[key][0] for key in changed])
+            where = f"the overlay's Secret {self._name}: " if in_overlay else ""
+            how = (
+                "Put the old value back into the overlay"
+                if in_overlay
+                else "Change it with: ansible-playbook playbooks/rotate.yml -e "
+                f"'{json.dumps({'rotate_secrets': changed})}'\n"
+                "or put the value that the cluster has into the inventory"
+            )
+            raise ClusterError(
+                f"{where}{names}: is not the value that this release has, and what MLflow has "
+                f"encrypted with that one could not be read any more. No Secret was written. {how}"
+            )
+        lost = sorted(ENCRYPTING.keys() & set(decided.generated))
+        if lost and (self._workload_exists() or self._database_exists()):
+            named = ", ".join(lost)
+            variables = " ".join(ENCRYPTING[key][1] for key in lost)
+            settings = " and ".join(ENCRYPTING[key][0] for key in lost)
+            raise ClusterError(
+                f"Secret {self._name} has no {named}, though this release was deployed before: new "
+                "ones would make what MLflow has encrypted unreadable. No Secret was written. Pods "
+                f"that still run have them, as {variables}: kubectl -n {self._namespace} exec "
+                f"deployment/mlflow -- printenv {variables}\nGive them as {settings}; new ones "
+                "there, if nothing was encrypted"
+            )
+
     def _apply(self, item: Object, there: Object | None) -> None:
         """Apply a whole Secret; changed only when it then differs."""
         name = item["metadata"]["name"]
@@ -309,6 +354,8 @@ class Credentials:
         decided = wanted(before, data_of(rendered), given, keys)
         if rendered is None and there is not None and decided.data == before:
             return  # Whoever made it, its values are all there: leave it alone.
+        if name == self._name:
+            self._keep_keys(before, decided, in_overlay=rendered is not None and not given)
         # A rendered Secret that was lost comes back with the values everything runs with.
         lost = there is None and rendered is None
         other = {*decided.updated, *(decided.generated if there is not None else ())}

@@ -118,9 +118,12 @@ def test_the_trees_secret_is_applied_as_it_is(cluster: MemoryCluster) -> None:
     assert not run(cluster, definitions=rendered(**ALL))["changed"]
 
 
+KEYS = {"webhook-encryption-key": "old-webhook-key", "kek-passphrase": "old-passphrase"}
+
+
 def test_a_lost_generated_secret_asks_for_a_restart_until_it_was(cluster: MemoryCluster) -> None:
     cluster.put(POSTGRES, {"apiVersion": "apps/v1", "kind": "StatefulSet"})
-    word = run(cluster)["restart"]
+    word = run(cluster, values=json.dumps(KEYS))["restart"]
     assert word
     assert run(cluster)["restart"] == word
     assert run(cluster, state="restarted")["changed"]
@@ -190,3 +193,62 @@ def test_data_that_is_not_base64_is_not_quoted(cluster: MemoryCluster) -> None:
     with pytest.raises(ClusterError) as caught:
         run(cluster, definitions=json.dumps([item]))
     assert "s3cr3t" not in str(caught.value)
+
+
+CLAIM = "/api/v1/namespaces/here/persistentvolumeclaims/data-postgres-0"
+DEPLOYMENT = "/apis/apps/v1/namespaces/here/deployments/mlflow"
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+@pytest.mark.parametrize("key", credentials.ENCRYPTING)
+def test_a_key_that_encrypts_is_not_written_over(
+    cluster: MemoryCluster, key: str, check_mode: bool
+) -> None:
+    run(cluster, values=json.dumps(KEYS))
+    before = dict(cluster.objects[PATH]["data"])
+    values = json.dumps({**KEYS, key: "new-value"})
+    with pytest.raises(ClusterError) as caught:
+        credentials.run(cluster, params(values=values), check_mode)
+    message = str(caught.value)
+    assert credentials.ENCRYPTING[key][0] in message
+    assert f'playbooks/rotate.yml -e \'{{"rotate_secrets": ["{key}"]}}\'' in message
+    assert "new-value" not in message
+    assert KEYS[key] not in message
+    assert cluster.objects[PATH]["data"] == before
+    # The one that is there may be said again.
+    assert not run(cluster, values=json.dumps(KEYS))["changed"]
+
+
+def test_nor_by_the_overlay(cluster: MemoryCluster) -> None:
+    run(cluster, definitions=rendered(**ALL))
+    before = dict(cluster.objects[PATH]["data"])
+    with pytest.raises(ClusterError, match="the overlay's Secret mlflow-credentials: kek-passph"):
+        run(cluster, definitions=rendered(**{**ALL, "kek_passphrase": "two"}))
+    assert cluster.objects[PATH]["data"] == before
+
+
+@pytest.mark.parametrize("path", [POSTGRES, DEPLOYMENT, CLAIM])
+@pytest.mark.parametrize("there", [None, {"mine": encode("mine")}, {"kek-passphrase": ""}])
+def test_keys_that_were_lost_are_not_made_up(
+    cluster: MemoryCluster, path: str, there: dict[str, str] | None
+) -> None:
+    cluster.put(path, {"apiVersion": "v1", "kind": "Anything"})
+    if there is not None:
+        cluster.put(PATH, {"apiVersion": "v1", "kind": "Secret", "data": there})
+    with pytest.raises(ClusterError) as caught:
+        run(cluster)
+    said = (
+        "Secret mlflow-credentials has no kek-passphrase, webhook-encryption-key",
+        "kubectl -n here exec deployment/mlflow -- printenv MLFLOW_CRYPTO_KEK_PASSPHRASE",
+        "Give them as mlflow_kek_passphrase and mlflow_webhook_encryption_key",
+    )
+    assert all(words in str(caught.value) for words in said)
+    assert cluster.writes() == []
+    # Given, they are put back.
+    assert run(cluster, values=json.dumps(KEYS))["created" if there is None else "generated"]
+    assert cluster.objects[PATH]["data"]["kek-passphrase"] == encode("old-passphrase")
+
+
+def test_keys_that_a_release_does_not_have_are_not_missed(cluster: MemoryCluster) -> None:
+    cluster.put(POSTGRES, {"apiVersion": "apps/v1", "kind": "StatefulSet"})
+    assert run(cluster, keys={"database-password": "password"})["created"]
