@@ -87,7 +87,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-keys:
+rotating:
   description: What the rotation that is under way is about, also what an earlier run began.
   returned: success
   type: list
@@ -421,7 +421,7 @@ def run(cluster: Cluster, params: dict[str, t.Any], write: bool) -> dict[str, t.
         restart = work.word(work._begun()[1])
     return {
         "changed": work.changed,
-        "keys": found.keys,
+        "rotating": found.keys,
         "restart": restart,
         "encrypted": encrypted,
     }

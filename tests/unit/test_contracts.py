@@ -60,10 +60,10 @@ def options(role: str) -> dict[str, dict[str, Any]]:
     return spec
 
 
-def documentation(module: str) -> dict[str, Any]:
-    """Return a module's documentation."""
+def documentation(module: str, part: str = "DOCUMENTATION") -> dict[str, Any]:
+    """Return a module's documentation, or another part of it."""
     source = (ROOT / f"plugins/modules/{module}.py").read_text(encoding="utf-8")
-    found = re.search(r'^DOCUMENTATION = r?"""\n(.*?)"""', source, re.MULTILINE | re.DOTALL)
+    found = re.search(rf'^{part} = r?"""\n(.*?)"""', source, re.MULTILINE | re.DOTALL)
     assert found, module
     document: dict[str, Any] = yaml.safe_load(found[1])
     return document
@@ -159,6 +159,19 @@ def test_each_module_says_since_when() -> None:
     releases.add(str(load("galaxy.yml")["version"]))
     for module in MODULES:
         assert documentation(module)["version_added"] in releases, module
+
+
+def names(returned: dict[str, Any]) -> Iterator[str]:
+    """Yield the name of each return value, also of those inside another."""
+    for name, value in returned.items():
+        yield name
+        yield from names(value.get("contains") or {})
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_return_value_can_be_written_with_a_dot(module: str) -> None:
+    # result.keys is a method of the mapping, and ansible-core 2.21 refuses such a name.
+    assert not set(names(documentation(module, "RETURN"))) & set(dir(dict))
 
 
 def test_what_is_tried_as_the_oldest_is_what_is_asked_for() -> None:
