@@ -416,6 +416,14 @@ VARIABLES: dict[str, tuple[dict[str, t.Any], list[str]]] = {
         {"mlflow_secrets": {"database-password": SECRET}},
         ["mlflow_secrets.database-password: must be a mapping, not a string"],
     ),
+    "secrets-part-unknown": (
+        {"mlflow_secrets": {"database-password": {"secert": "a"}}},
+        ["mlflow_secrets.database-password.secert: no such key; did you mean secret?"],
+    ),
+    "secrets-part-is-a-number": (
+        {"mlflow_secrets": {"database-password": {"secret": 5}}},
+        ["mlflow_secrets.database-password.secret: must be a string, not a number"],
+    ),
     "secrets-name-is-a-value": (
         {"mlflow_secrets": {"database-password": {"secret": SECRET.upper()}}},
         ["mlflow_secrets.database-password.secret: is not the name of a Secret"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible.release import __version__ as ansible_version
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory import values
 
 ROOT = Path(__file__).parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
@@ -96,6 +98,27 @@ def test_each_variable_is_described(role: str) -> None:
         assert option["description"], name
         assert option["type"] in {"str", "int", "bool", "list", "dict", "path"}, name
         assert option["type"] != "list" or "elements" in option, name
+
+
+def blocks(spec: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """Yield each group of options that stands inside another option, as text."""
+    for option in spec.values():
+        inner = option.get("options") or {}
+        if inner:
+            yield json.dumps(inner, sort_keys=True)
+            yield from blocks(inner)
+
+
+def test_ansible_doc_prints_no_group_of_options_twice() -> None:
+    found = list(blocks(options("mlflow")))
+    assert found
+    assert len(found) == len(set(found))
+
+
+def test_an_entry_of_mlflow_secrets_is_described_as_it_is_checked() -> None:
+    described = " ".join(options("mlflow")["mlflow_secrets"]["description"])
+    for name in values.SOURCE:
+        assert f"C({name})" in described, name
 
 
 def test_secrets_are_not_logged() -> None:

@@ -509,6 +509,9 @@ GIVEN = {
 _OBJECT_NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 _SECRET_KEY = re.compile(r"[-._A-Za-z0-9]{1,253}")
 _OWN_SECRETS = ("mlflow-credentials", "mlflow-external")
+# What an entry of mlflow_secrets may say. The argument spec describes it once, in words: as options
+# of each key, ansible-doc prints it seven times.
+SOURCE = {name: {"type": "str"} for name in ("secret", "key", "external", "property")}
 
 
 def _check_source(where: str, source: dict[str, str]) -> t.Iterator[str]:
@@ -539,7 +542,8 @@ def _check_sources(settings: dict[str, t.Any]) -> t.Iterator[str]:
     store = settings.get("mlflow_secret_store") or {}
     for key, source in sources.items():
         where = f"mlflow_secrets.{key}"
-        yield from _check_source(where, source)
+        problems = check_value(where, {"type": "dict", "options": SOURCE}, source)
+        yield from problems or _check_source(where, source)
         given = GIVEN.get(key, "")
         if settings.get(given):
             yield f"{given}: is set, and {where} says that its value is elsewhere; leave one out"
