@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ansible_collections.mlops.mlflow.tests.ship.environments import COLLECTIONS, environment
 from ansible_collections.mlops.mlflow.tests.ship.galaxy import ROOT, Installed, install
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlops-mlflow"
@@ -45,22 +46,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
 @pytest.fixture(scope="module")
 def oldest() -> Path:
     """The folder of the programs of the oldest ansible-core, from a lock with hashes."""
-    lock = ROOT / "tests/ship/requirements-least.txt"
-    environment = CACHE / "ansible-least"
-    stamp = environment / "stamp"
-    wanted = f"{sys.version} {lock.read_text()}"
-    if not stamp.exists() or stamp.read_text() != wanted:
-        shutil.rmtree(environment, ignore_errors=True)
-        subprocess.run([NOW / "uv", "venv", "--quiet", environment], check=True)
-        subprocess.run(
-            [
-                NOW / "uv", "pip", "install", "--quiet", "--require-hashes",
-                f"--python={environment}", f"--requirement={lock}",
-            ],
-            check=True,
-        )  # fmt: skip
-        stamp.write_text(wanted)
-    return environment / "bin"
+    return environment(ROOT / "tests/ship/requirements-least.txt") / "bin"
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +75,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def play(installed: Installed, folder: Path, programs: Path, playbook: str) -> str:
     """Run a playbook of the installed collection by its full name; return what it says."""
-    others = NOW.parent / f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
     done = subprocess.run(
         [
             programs / "ansible-playbook", "--inventory=inventory.yml", f"mlops.mlflow.{playbook}",
@@ -103,7 +88,7 @@ def play(installed: Installed, folder: Path, programs: Path, playbook: str) -> s
             "LANG": "C.UTF-8",
             "ANSIBLE_NOCOLOR": "1",
             # kubernetes.core, which Galaxy would bring, comes with Ansible here.
-            "ANSIBLE_COLLECTIONS_PATH": f"{installed.collections}:{others}",
+            "ANSIBLE_COLLECTIONS_PATH": f"{installed.collections}:{COLLECTIONS}",
         },
         umask=0o077,
         stdin=subprocess.DEVNULL,
