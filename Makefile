@@ -12,10 +12,10 @@ setup: ## Make .venv, and this checkout known to Ansible as mlops.mlflow
 	@scripts/setup
 
 up: setup ## A kind cluster with a working MLflow in it
-	@$(ENV) ansible-playbook -i inventories/development playbooks/kind.yml site.yml
+	@$(ENV) ansible-playbook -i inventories/development dev/kind.yml site.yml
 
 down: setup ## Remove the kind cluster, keep the caches
-	@$(ENV) ansible-playbook playbooks/kind.yml -e kind_cluster_state=absent
+	@$(ENV) ansible-playbook dev/kind.yml -e kind_cluster_state=absent
 
 env: ## Print what a shell needs: eval "$(make -s env)"
 	@scripts/env
@@ -39,7 +39,7 @@ pin: setup ## Write the images' digests into INVENTORY (production)
 	@$(ENV) ansible-playbook -i inventories/$(or $(INVENTORY),production) playbooks/pin.yml
 
 ee: setup ## Build the execution environment for AWX, with podman or Docker
-	@$(ENV) ansible-playbook execution-environment/build.yml
+	@$(ENV) ansible-playbook dev/ee.yml
 
 docs: setup ## The documentation site, in .state/docs/html
 	@$(ENV) docs/site/build.sh

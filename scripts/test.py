@@ -54,14 +54,13 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PYTHON = [
     f"{COLLECTION}/plugins",
     "benchmarks",
+    f"{COLLECTION}/dev",
     "kustomize/base/schema.py",
     "kustomize/components/backup-s3/s3.py",
     "kustomize/components/gc/gc.py",
     "kustomize/components/monitoring/metrics.py",
     "kustomize/components/smoke-test/smoke_test.py",
     "molecule",
-    "roles/kind_cluster/files/component_image.py",
-    "roles/kind_cluster/files/survey.py",
     "scripts/test.py",
     "tests",
 ]
@@ -236,7 +235,7 @@ def sanity() -> Count:
 
 def manifests() -> Count:
     # On a fresh machine there is no kustomize yet.
-    tools = ["ansible-playbook", "playbooks/kind.yml", "--extra-vars=kind_cluster_state=tools"]
+    tools = ["ansible-playbook", "dev/kind.yml", "--extra-vars=kind_cluster_state=tools"]
     if not run([str(BIN / tools[0]), *tools[1:]]):
         return Count(failed=1)
     if not run([str(BIN / "ansible-playbook"), "tests/matrix/prepare.yml"]):
@@ -358,7 +357,7 @@ def remove_clusters() -> None:
         run(
             [
                 str(BIN / "ansible-playbook"),
-                "playbooks/kind.yml",
+                "dev/kind.yml",
                 "--extra-vars=kind_cluster_state=absent",
                 f"--extra-vars=kind_cluster_name={cluster}",
             ]

@@ -61,7 +61,7 @@ def test_what_is_typed_is_there(block: Block, line: str) -> None:
     for scenario in re.findall(r"molecule test -s (\S+)", line):
         assert PLACEHOLDER.search(scenario) or (ROOT / "molecule" / scenario).is_dir(), scenario
     for path in re.findall(
-        r"(?<![\w/.])(?:docs|kustomize|execution-environment|playbooks|scripts|tests)/[\w./-]+",
+        r"(?<![\w/.])(?:dev|docs|kustomize|playbooks|scripts|tests)/[\w./-]+",
         line,
     ):
         assert (ROOT / path).exists(), path

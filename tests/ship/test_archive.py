@@ -23,8 +23,8 @@ KILOBYTES = 1000
 # What only a checkout uses. Everything else is in the archive: a new folder has to be put here, or
 # is shipped.
 CHECKOUT_ONLY = re.compile(
-    r"\.|(benchmarks|docs/site|execution-environment|molecule|scripts|tests)/|requirements[^/]*$|images/\w+/requirements.*\.txt$"
-    r"|(Makefile|ansible\.cfg|execution-environment\.yml|galaxy\.yml|pyproject\.toml|site\.yml)$"
+    r"\.|(benchmarks|dev|docs/site|images|molecule|scripts|tests)/|requirements[^/]*$"
+    r"|(Makefile|ansible\.cfg|galaxy\.yml|pyproject\.toml|site\.yml)$"
 )
 SECRET = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----|\$ANSIBLE_VAULT;|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_\w{36}"

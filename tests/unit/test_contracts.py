@@ -16,7 +16,12 @@ from ansible.release import __version__ as ansible_version
 from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory import values
 
 ROOT = Path(__file__).parents[2]
-ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
+# By name, with their folders: those that are shipped, and those of a checkout only.
+ROLES = {
+    path.name: path
+    for folder in ("roles", "dev/roles")
+    for path in sorted((ROOT / folder).iterdir())
+}
 MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
 ENVIRONMENTS = {"development", "staging", "production"}
 # The hosts that a file may name: licences, projects, examples, this machine and the cluster's own.
@@ -49,14 +54,14 @@ def texts() -> Iterator[tuple[str, str]]:
             yield str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
 
 
-def load(name: str) -> Any:
+def load(name: str | Path) -> Any:
     """Return what a YAML file holds."""
     return yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
 
 
 def options(role: str) -> dict[str, dict[str, Any]]:
     """Return what a role's argument spec says of its variables."""
-    spec: dict[str, dict[str, Any]] = load(f"roles/{role}/meta/argument_specs.yml")[
+    spec: dict[str, dict[str, Any]] = load(ROLES[role] / "meta/argument_specs.yml")[
         "argument_specs"
     ]["main"]["options"]
     return spec
@@ -76,7 +81,7 @@ def documentation(module: str, part: str = "DOCUMENTATION") -> dict[str, Any]:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_defaults_and_argument_specs_agree(role: str) -> None:
-    defaults = load(f"roles/{role}/defaults/main.yml") or {}
+    defaults = load(ROLES[role] / "defaults/main.yml") or {}
     spec = options(role)
     # What is required has no default, and nothing else is without one.
     assert set(defaults) == {name for name, option in spec.items() if not option.get("required")}
@@ -212,7 +217,7 @@ def test_what_is_tried_as_the_oldest_is_what_is_asked_for() -> None:
 def test_one_version_of_ansible_is_asked_for() -> None:
     least = load("meta/runtime.yml")["requires_ansible"]
     for role in ROLES:
-        minimum = load(f"roles/{role}/meta/main.yml")["galaxy_info"]["min_ansible_version"]
+        minimum = load(ROLES[role] / "meta/main.yml")["galaxy_info"]["min_ansible_version"]
         assert least == f">={minimum}.0", role
     assert [int(n) for n in ansible_version.split(".")[:2]] >= [
         int(n) for n in least.removeprefix(">=").split(".")[:2]
@@ -243,6 +248,18 @@ def test_each_action_plugin_has_a_documented_module() -> None:
     assert actions <= set(MODULES)
 
 
+def test_nothing_that_is_shipped_needs_what_only_a_checkout_has() -> None:
+    names = [path.stem for path in (ROOT / "dev/library").glob("*.py")]
+    names += [path.name for path in (ROOT / "dev/roles").iterdir()]
+    # As a module of a task, or as the name of a role.
+    used = re.compile(
+        rf"^\s*(- )?({'|'.join(names)}):|\b(role|name): ({'|'.join(names)})$", re.MULTILINE
+    )
+    for name, text in texts():
+        if name.startswith(("roles/", "playbooks/")) and name.endswith(".yml"):
+            assert not used.search(text), name
+
+
 def test_the_needed_collections_are_among_the_requirements() -> None:
     wanted = load("galaxy.yml")["dependencies"]
     assert set(wanted) == {"kubernetes.core"}
@@ -264,7 +281,9 @@ def test_one_version_of_mlflow() -> None:
     )
     assert image
     version = image[1]
-    assert load("roles/kind_cluster/defaults/main.yml")["kind_cluster_mlflow_versions"] == [version]
+    assert load("dev/roles/kind_cluster/defaults/main.yml")["kind_cluster_mlflow_versions"] == [
+        version
+    ]
     assert (ROOT / f"images/mlflow/requirements-{version}.txt").exists()
     for name in ("requirements-dev.in", "requirements.txt"):
         assert re.search(

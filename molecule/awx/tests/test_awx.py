@@ -4,7 +4,7 @@ With a project, an inventory, extra vars and artifacts in a folder of its own, i
 is thrown away, and with nothing of the cluster but K8S_AUTH_HOST, K8S_AUTH_API_KEY and
 K8S_AUTH_SSL_CA_CERT: those of a ServiceAccount that has docs/access/deployer.yml and nothing else.
 
-By itself on a cluster that is there, after execution-environment/build.yml:
+By itself on a cluster that is there, after dev/ee.yml:
 KIND_CLUSTER_NAME=mlflow MLFLOW_TEST_NAMESPACE=awx-test pytest molecule/awx
 """
 
@@ -99,10 +99,10 @@ def image() -> str:
 
 @pytest.fixture(scope="module")
 def runner() -> list[str]:
-    """ansible-runner, as execution-environment/build.yml installed it."""
-    lock = (ROOT / "execution-environment/builder.txt").read_text()
+    """ansible-runner, as dev/ee.yml installed it."""
+    lock = (ROOT / "dev/execution-environment/builder.txt").read_text()
     found = list((CACHE / "ansible-builder").glob("*/bin/python"))
-    assert found, "ansible-playbook execution-environment/build.yml comes first"
+    assert found, "ansible-playbook dev/ee.yml comes first"
     newest = max(found, key=lambda path: path.lstat().st_mtime)
     said = subprocess.run(
         [newest, "-m", "ansible_runner", "--version"], capture_output=True, text=True, check=True

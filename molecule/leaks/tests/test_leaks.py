@@ -51,7 +51,6 @@ PLAYBOOKS: dict[str, list[Run] | None] = {
     "pin.yml": [Run({"mlflow_image": "127.0.0.1:9/mlflow:3.17.2"}, succeeds=False)],
     # Talks to AWX, and knows a token for a cluster, which tests/ship/test_awx.py looks for.
     "awx.yml": None,
-    "kind.yml": None,  # makes a cluster, before there is a release
 }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleActionFail
-from ansible_collections.mlops.mlflow.plugins.action import build
+from ansible_collections.mlops.mlflow.dev.action_plugins import build
 
 
 def run(cache: Path, script: str, check_mode: bool = False, **arguments: Any) -> dict[str, Any]:

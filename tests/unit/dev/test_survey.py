@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-SCRIPT = Path(__file__).parents[4] / "roles/kind_cluster/files/survey.py"
+SCRIPT = Path(__file__).parents[3] / "dev/roles/kind_cluster/files/survey.py"
 
 
 @pytest.fixture(scope="module")
@@ -141,17 +141,6 @@ def test_the_tools_alone_need_neither_root_nor_a_free_port(
     assert survey.problems_of({**bare, "go": ()}, settings) == [
         "Go 1.26 or newer is needed to build from source, found: not on PATH"
     ]
-
-
-def test_an_installed_collection_says_that_it_builds_no_image(
-    survey: ModuleType, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(survey.os, "geteuid", lambda: 0)
-    # Galaxy's archive comes without any lock.
-    Path(settings["locks"][0]).unlink()
-    (problem,) = survey.problems_of(good(), settings)
-    assert "checkout" in problem and "KIND_CLUSTER_SOURCE=pull" in problem
-    assert survey.problems_of(good(build=False), settings) == []
 
 
 def test_a_version_without_a_lock_is_named(

@@ -68,7 +68,7 @@ def one_at_a_time(path: Path) -> Iterator[None]:
 
 
 class ActionModule(ActionBase):
-    """See plugins/modules/build.py for the options."""
+    """See dev/library/build.py for the options."""
 
     TRANSFERS_FILES = False
     _supports_check_mode = True

@@ -7,6 +7,6 @@ shift 2
 cd "$module"
 export CGO_ENABLED="${CGO_ENABLED:-0}" GOFLAGS=-mod=readonly GOWORK=off
 # -v names each package as it is compiled: it is what the progress line shows.
-go build -v -buildvcs=false -trimpath "$@" -o "$OUT/" "$package"
+go build -v -buildvcs=false -trimpath -gcflags=all=-dwarf=false "$@" -o "$OUT/" "$package"
 # Go names a binary after its import path; etcd's is …/server/v3.
 if [ -e "$OUT/server" ]; then mv "$OUT/server" "$OUT/etcd"; fi

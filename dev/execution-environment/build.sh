@@ -5,9 +5,8 @@
 set -euo pipefail
 image=$1 engine=$2 builder=$3 checkout=$4 kustomize=$5
 definition=$WORK/definition
-mkdir -p "$definition/execution-environment"
-cp "$checkout"/{bindep.txt,execution-environment.yml} "$definition/"
-cp "$checkout/execution-environment/requirements.txt" "$definition/execution-environment/"
+mkdir -p "$definition"
+cp "$checkout/bindep.txt" "$checkout"/dev/execution-environment/{execution-environment.yml,requirements.txt} "$definition/"
 cp "$kustomize" "$definition/kustomize"
 (cd "$checkout" && ansible-galaxy collection build --force --output-path "$definition")
 (cd "$definition" && "$builder" -m ansible_builder create --verbosity 2 --context "$WORK/context")

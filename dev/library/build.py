@@ -65,13 +65,14 @@ attributes:
     description: Has an action plugin of the same name, which runs on the controller.
     support: full
 seealso:
-  - ref: kind_cluster role <ansible_collections.mlops.mlflow.kind_cluster_role>
+  - name: The role kind_cluster
     description: Uses it to build what no registry serves.
+    link: https://github.com/mlops-mlflow/mlops.mlflow/tree/main/dev/roles/kind_cluster
 """
 
 EXAMPLES = r"""
 - name: Build kustomize
-  mlops.mlflow.build:
+  build:
     name: kustomize
     cache_dir: ~/.cache/mlops-mlflow
     command: [go, build, -o, kustomize, .]
