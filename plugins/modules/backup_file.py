@@ -99,13 +99,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlops.mlflow.plugins.module_utils._backup import catalogue, transfer
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
     AUTH_ARG_SPEC,
+    Api,
     ApiError,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import (
-    Cluster,
-    ClusterError,
-    collection_path,
-)
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import JOB, POD
 
 _LOOK_EVERY = 0.5
 _SCRIPT = "/opt/mlops-mlflow/backup.sh"
@@ -114,12 +111,12 @@ _SCRIPT = "/opt/mlops-mlflow/backup.sh"
 class Holder:
     """The pod through which files are copied."""
 
-    def __init__(self, cluster: Cluster, namespace: str, job: str) -> None:
+    def __init__(self, cluster: Api, namespace: str, job: str) -> None:
         self._cluster = cluster
         self._namespace = namespace
         self._job = job
-        self._pods = collection_path("v1", "pods", namespace)
-        self._jobs = collection_path("batch/v1", "jobs", namespace)
+        self._pods = POD.path(namespace)
+        self._jobs = JOB.path(namespace)
 
     def wait(self, seconds: float) -> str:
         """Return the pod's name when its container runs."""
@@ -132,7 +129,7 @@ class Holder:
                     if (status.get("state") or {}).get("running"):
                         return str(pod["metadata"]["name"])
             if time.monotonic() >= end:
-                raise ClusterError(f"the pod of Job {self._job} does not run after {seconds:.0f} s")
+                raise ApiError(0, f"the pod of Job {self._job} does not run after {seconds:.0f} s")
             time.sleep(_LOOK_EVERY)
 
     def open(self, pod: str, command: str, stdin: bool, **environment: str) -> t.Any:
@@ -149,7 +146,7 @@ class Holder:
     def end(self) -> None:
         """Delete the Job; it would end by itself."""
         options = {"propagationPolicy": "Background"}
-        with contextlib.suppress(ClusterError):
+        with contextlib.suppress(ApiError):
             self._cluster.request("DELETE", f"{self._jobs}/{self._job}", options)
 
 
@@ -193,13 +190,13 @@ def main() -> None:
     try:
         if direction == "fetch":
             if not catalogue.is_name(name):
-                raise ClusterError("name: is not the name of a backup")
+                raise ApiError(0, "name: is not the name of a backup")
             if not os.path.isdir(path):
-                raise ClusterError(f"there is no folder {path} on the controller")
+                raise ApiError(0, f"there is no folder {path} on the controller")
         else:
             name = transfer.inspect(path).name
         if direction != "inspect" and not module.check_mode:
-            holder = Holder(Cluster(module), params["namespace"], params["job"])
+            holder = Holder(Api.of(module), params["namespace"], params["job"])
             try:
                 if direction == "fetch":
                     path = fetch(holder, name, path, params["timeout"])
@@ -211,7 +208,7 @@ def main() -> None:
         module.exit_json(changed=direction != "inspect", path=path, name=name, bytes=size)
     except transfer.ArchiveError as error:
         module.fail_json(msg=f"{path} is no backup that can be restored: {error}.")
-    except (ClusterError, ApiError) as error:
+    except ApiError as error:
         module.fail_json(msg=f"The backup was not copied: {error}.")
     except OSError as error:
         module.fail_json(msg=f"{path}: {error.strerror}.")

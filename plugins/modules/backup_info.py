@@ -150,13 +150,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlops.mlflow.plugins.module_utils._backup import catalogue
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
     AUTH_ARG_SPEC,
+    Api,
     ApiError,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import (
-    Cluster,
-    ClusterError,
-    collection_path,
-)
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import POD
 
 _LINES = 2000
 
@@ -192,27 +189,25 @@ def artifact_store(namespace: str, destination: str) -> str:
     return destination if "://" in destination else f"{namespace}:{destination}"
 
 
-def look(cluster: Cluster, params: dict[str, t.Any]) -> tuple[catalogue.Report, str, str]:
+def look(cluster: Api, params: dict[str, t.Any]) -> tuple[catalogue.Report, str, str]:
     """Return what the Job said, its name and when it ended."""
     namespace = params["namespace"]
     selector = f"app.kubernetes.io/component={catalogue.COMPONENT}"
     if params["job"]:
         selector = f"job-name={params['job']}"
-    pods = cluster.request(
-        "GET", collection_path("v1", "pods", namespace), query={"labelSelector": selector}
-    )
+    pods = cluster.request("GET", POD.path(namespace), query={"labelSelector": selector})
     if pods.status != 200:
-        raise ClusterError(f"the pods of backups cannot be listed: {pods.message}")
+        raise ApiError(0, f"the pods of backups cannot be listed: {pods.message}")
     found = latest(pods.body.get("items") or [])
     if found is None:
         if params["job"]:
-            raise ClusterError(f"Job {params['job']} has no pod that ended well")
+            raise ApiError(0, f"Job {params['job']} has no pod that ended well")
         return catalogue.Report([]), "", ""
     pod, job, ended = found
     try:
         lines = cluster.logs(namespace, pod, catalogue.CONTAINER, _LINES)
     except ApiError as error:
-        raise ClusterError(f"the log of pod {pod} cannot be read: {error.message}") from None
+        raise ApiError(0, f"the log of pod {pod} cannot be read: {error.message}") from None
     return catalogue.parse(lines), job, ended
 
 
@@ -234,8 +229,8 @@ def main() -> None:
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     params = module.params
     try:
-        report, job, ended = look(Cluster(module), params)
-    except ClusterError as error:
+        report, job, ended = look(Api.of(module), params)
+    except ApiError as error:
         module.fail_json(msg=f"{error}.")
         return
     into = params["restore_into"]

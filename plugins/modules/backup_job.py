@@ -103,12 +103,12 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlops.mlflow.plugins.module_utils._backup import catalogue
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import AUTH_ARG_SPEC
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import (
-    Cluster,
-    ClusterError,
-    collection_path,
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
+    AUTH_ARG_SPEC,
+    Api,
+    ApiError,
 )
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import JOB, POD
 
 _LOOK_EVERY = 0.5
 
@@ -126,16 +126,16 @@ def _finished(job: Object) -> bool:
 class Jobs:
     """The Jobs that runs of this collection made in a namespace."""
 
-    def __init__(self, cluster: Cluster, namespace: str) -> None:
+    def __init__(self, cluster: Api, namespace: str) -> None:
         self._cluster = cluster
-        self._jobs = collection_path("batch/v1", "jobs", namespace)
-        self._pods = collection_path("v1", "pods", namespace)
+        self._jobs = JOB.path(namespace)
+        self._pods = POD.path(namespace)
 
     def _list(self, path: str) -> list[Object]:
         query = {"labelSelector": catalogue.COMMAND_LABEL}
         answer = self._cluster.request("GET", path, query=query)
         if answer.status != 200:
-            raise ClusterError(f"Jobs and pods cannot be listed: {answer.message}")
+            raise ApiError(0, f"Jobs and pods cannot be listed: {answer.message}")
         return answer.body.get("items") or []
 
     def unfinished(self) -> list[str]:
@@ -148,7 +148,7 @@ class Jobs:
             options = {"propagationPolicy": "Foreground"}
             answer = self._cluster.request("DELETE", f"{self._jobs}/{name}", options)
             if answer.status not in (200, 202, 404):
-                raise ClusterError(f"Job {name} cannot be deleted: {answer.message}")
+                raise ApiError(0, f"Job {name} cannot be deleted: {answer.message}")
         end = time.monotonic() + timeout
         while True:
             left = [
@@ -159,9 +159,10 @@ class Jobs:
             if not left:
                 return
             if time.monotonic() >= end:
-                raise ClusterError(
+                raise ApiError(
+                    0,
                     f"pods of an earlier run are still there after {timeout:.0f} s: "
-                    f"{', '.join(left)}"
+                    f"{', '.join(left)}",
                 )
             time.sleep(_LOOK_EVERY)
 
@@ -170,7 +171,7 @@ class Jobs:
         answer = self._cluster.request("POST", self._jobs, job)
         if answer.status not in (200, 201, 202):
             name = job["metadata"]["name"]
-            raise ClusterError(f"Job {name} cannot be created: {answer.message}")
+            raise ApiError(0, f"Job {name} cannot be created: {answer.message}")
 
 
 def main() -> None:
@@ -199,14 +200,14 @@ def main() -> None:
         )
         job["metadata"]["namespace"] = params["namespace"]
         if not module.check_mode:
-            jobs = Jobs(Cluster(module), params["namespace"])
+            jobs = Jobs(Api.of(module), params["namespace"])
             stopped = jobs.unfinished()
             jobs.stop(stopped, params["timeout"])
             jobs.start(job)
         module.exit_json(changed=True, job=name, stopped=stopped)
     except KeyError:
         module.fail_json(msg="cron_job: is not a CronJob of the component backup.")
-    except ClusterError as error:
+    except ApiError as error:
         module.fail_json(msg=f"{error}.")
 
 

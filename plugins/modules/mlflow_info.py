@@ -185,17 +185,15 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
     AUTH_ARG_SPEC,
+    Api,
     ApiError,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import (
-    Cluster,
-    ClusterError,
-    collection_path,
-)
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import (
+    CONFIG_MAP,
     DEPLOYMENT,
     JOB,
     POD,
+    SECRET,
     STATEFUL_SET,
 )
 from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow import status
@@ -220,7 +218,7 @@ Object = dict[str, t.Any]
 class Look:
     """One look at a release."""
 
-    def __init__(self, cluster: Cluster, params: dict[str, t.Any]) -> None:
+    def __init__(self, cluster: Api, params: dict[str, t.Any]) -> None:
         self._cluster = cluster
         self._params = params
         self._namespace: str = params["namespace"]
@@ -268,7 +266,7 @@ class Look:
         return answer.status != 404
 
     def _secrets(self, workloads: list[Object], wall: float) -> list[Object]:
-        answer = self._cluster.metadata_of(collection_path("v1", "secrets", self._namespace))
+        answer = self._cluster.metadata_of(SECRET.path(self._namespace))
         if answer.status != 200:
             self._note(f"Secrets (the account may not list them: {answer.message})")
             return []
@@ -276,7 +274,7 @@ class Look:
         return status.secrets(answer.body.get("items") or [], needed, self._part_of, wall)
 
     def _recorded(self) -> Object | None:
-        path = collection_path("v1", "configmaps", self._namespace)
+        path = CONFIG_MAP.path(self._namespace)
         answer = self._cluster.request("GET", f"{path}/{_releases.NAME}")
         if answer.status == 404:
             return None
@@ -344,11 +342,9 @@ def main() -> None:
     )
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     try:
-        module.exit_json(changed=False, **Look(Cluster(module), module.params).run())
+        module.exit_json(changed=False, **Look(Api.of(module), module.params).run())
     except ApiError as error:
         module.fail_json(msg=api_message(error))
-    except ClusterError as error:
-        module.fail_json(msg=f"{error}.")
 
 
 if __name__ == "__main__":

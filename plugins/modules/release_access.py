@@ -94,11 +94,10 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.access import Permission, missing
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import AUTH_ARG_SPEC
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import (
-    Cluster,
-    ClusterError,
-    split_api_version,
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
+    AUTH_ARG_SPEC,
+    Api,
+    ApiError,
 )
 
 # Seconds for the first answer, so that a wrong address is known at once.
@@ -128,7 +127,7 @@ _LEASES = ("get", "create", "update", "delete")
 
 
 def needed(
-    cluster: Cluster, kinds: list[dict[str, str]], namespace: str, prune: bool
+    cluster: Api, kinds: list[dict[str, str]], namespace: str, prune: bool
 ) -> list[Permission]:
     """Return every permission that deploying objects of these kinds takes, each once.
 
@@ -136,8 +135,8 @@ def needed(
     """
     found: dict[Permission, None] = {}
     for item in kinds:
-        plural, namespaced = cluster.resource(item["api_version"], item["kind"])
-        group = split_api_version(item["api_version"])[0]
+        kind = cluster.find_kind(item["api_version"], item["kind"])
+        plural, group, namespaced = kind.plural, kind.group, kind.namespaced
         verbs = list(_APPLY)
         if item["kind"] == "Job" or (prune and item["kind"] not in _KEPT and namespaced):
             verbs += ["list", "delete"]
@@ -165,30 +164,31 @@ def create_namespace() -> Permission:
 def _refuse(denied: list[str], where: str) -> None:
     if not denied:
         return
-    error = ClusterError(f"these permissions are missing {where}: {', '.join(denied)}", 403)
+    error = ApiError(403, f"these permissions are missing {where}: {', '.join(denied)}")
     error.missing = denied  # type: ignore[attr-defined]
     raise error
 
 
-def check(cluster: Cluster, params: dict[str, t.Any]) -> dict[str, t.Any]:
-    """Ask everything; raise ClusterError with the one message when something is amiss."""
+def check(cluster: Api, params: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Ask everything; raise ApiError with the one message when something is amiss."""
     namespace = params["namespace"]
     version = cluster.request("GET", "/version", read_timeout=_FIRST_ANSWER)
     if version.status not in (200, 403) or (version.status == 200 and not version.body):
-        raise ClusterError(
-            f"what answers at {cluster.host} is not a Kubernetes API server ({version.message})"
+        raise ApiError(
+            0, f"what answers at {cluster.host} is not a Kubernetes API server ({version.message})"
         )
     denied = missing(cluster, needed(cluster, params["kinds"], namespace, params["prune"]))
     _refuse(denied, f"in namespace {namespace}")
     answer = cluster.request("GET", f"/api/v1/namespaces/{namespace}")
     if answer.status not in (200, 404):
-        raise ClusterError(f"the namespace {namespace} cannot be read: {answer.message}")
+        raise ApiError(0, f"the namespace {namespace} cannot be read: {answer.message}")
     exists = answer.status == 200
     brought = any(item["kind"] == "Namespace" for item in params["kinds"])
     if not exists and not brought:
-        raise ClusterError(
+        raise ApiError(
+            0,
             f"mlflow_namespace: the namespace {namespace} does not exist, and the overlay does "
-            "not bring it"
+            "not bring it",
         )
     if not exists:
         _refuse(
@@ -196,7 +196,7 @@ def check(cluster: Cluster, params: dict[str, t.Any]) -> dict[str, t.Any]:
             f"in the cluster, and the namespace {namespace} does not exist",
         )
     if exists and (answer.body.get("metadata") or {}).get("deletionTimestamp"):
-        raise ClusterError(f"mlflow_namespace: the namespace {namespace} is being deleted")
+        raise ApiError(0, f"mlflow_namespace: the namespace {namespace} is being deleted")
     return {
         "changed": False,
         "server_version": str(version.body.get("gitVersion", "")),
@@ -224,8 +224,8 @@ def main() -> None:
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     source = f" ({module.params['source']})" if module.params["source"] else ""
     try:
-        result = check(Cluster(module), module.params)
-    except ClusterError as error:
+        result = check(Api.of(module), module.params)
+    except ApiError as error:
         extra = {"missing": error.missing} if hasattr(error, "missing") else {}
         module.fail_json(msg=f"{error}{source}. Nothing was written.", **extra)
     else:

@@ -149,12 +149,16 @@ import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import AUTH_ARG_SPEC
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import (
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
+    AUTH_ARG_SPEC,
+    Api,
+    ApiError,
+)
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import (
+    CONFIG_MAP,
     KINDS,
-    Cluster,
-    ClusterError,
-    collection_path,
+    OPTIONAL_KINDS,
+    SECRET,
 )
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.ownership import (
     BACKUPS_FIELD_MANAGER,
@@ -184,17 +188,9 @@ _NEVER_PRUNED = (
     "ResourceQuota",
     "LimitRange",
 )
-_SECRETS = ("v1", "Secret", "secrets")
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 _HASHED = re.compile(r".+-[2456789bcdfghkmt]{10}")
 _SERVER = "mlflow"
-_PRUNED_IF_KNOWN = (
-    ("monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors"),
-    ("monitoring.coreos.com/v1", "PodMonitor", "podmonitors"),
-    ("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules"),
-    ("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes"),
-    ("external-secrets.io/v1", "ExternalSecret", "externalsecrets"),
-)
 
 
 def _name(item: Object) -> str:
@@ -224,7 +220,7 @@ def _template(item: Object) -> t.Any:
 class Comparison:
     """What differs between a release and the cluster."""
 
-    def __init__(self, cluster: Cluster, namespace: str, manager: str, show: bool = False) -> None:
+    def __init__(self, cluster: Api, namespace: str, manager: str, show: bool = False) -> None:
         self._show = show
         self._cluster = cluster
         self._namespace = namespace
@@ -242,7 +238,7 @@ class Comparison:
         self.problems: list[str] = []
         answer = cluster.request("GET", f"/api/v1/namespaces/{namespace}")
         if answer.status not in (200, 404):
-            raise ClusterError(f"the namespace {namespace} cannot be read: {answer.message}")
+            raise ApiError(0, f"the namespace {namespace} cannot be read: {answer.message}")
         self.namespace_exists = answer.status == 200
 
     def _dry_run(self, item: Object, path: str) -> Object | None:
@@ -278,7 +274,7 @@ class Comparison:
             self._create(stage, self._dry_run(item, path) or item)
             return False
         if answer.status != 200:
-            raise ClusterError(f"{_name(item)} cannot be read: {answer.message}")
+            raise ApiError(0, f"{_name(item)} cannot be read: {answer.message}")
         there = answer.body
         self.existing.append(_name(item))
         if identity(item) == ("Deployment", _SERVER):
@@ -322,19 +318,21 @@ class Comparison:
         if not self.namespace_exists:
             return []
         kinds = [
-            (api_version, kind, plural)
-            for (api_version, kind), (plural, namespaced) in KINDS.items()
-            if namespaced and kind not in _NEVER_PRUNED
+            kind
+            for kind in (*KINDS.values(), *OPTIONAL_KINDS)
+            if kind.namespaced and kind.kind not in _NEVER_PRUNED
         ]
         found = []
         needed: set[str] = set()
         if secrets is not None:
-            kinds.append(_SECRETS)
+            kinds.append(SECRET)
             needed = {*secrets, *self._needed_to_go_back()}
-        for api_version, kind, plural in [*kinds, *_PRUNED_IF_KNOWN]:
+        for api_version, kind, path in (
+            (kind.api_version, kind.kind, kind.path(self._namespace)) for kind in kinds
+        ):
             answer = self._cluster.request(
                 "GET",
-                collection_path(api_version, plural, self._namespace),
+                path,
                 query={"labelSelector": f"app.kubernetes.io/part-of={part_of}"},
             )
             # A kind that the cluster does not have, or that we may not see, holds nothing of ours.
@@ -361,12 +359,12 @@ class Comparison:
 
     def _needed_to_go_back(self) -> list[str]:
         """Return the Secrets that a recorded release needs."""
-        path = collection_path("v1", "configmaps", self._namespace)
+        path = CONFIG_MAP.path(self._namespace)
         answer = self._cluster.request("GET", f"{path}/{record.NAME}")
         try:
             return record.needed_secrets(record.read(answer.body))
         except record.RecordError as error:
-            raise ClusterError(str(error)) from None
+            raise ApiError(0, str(error)) from None
 
     def _may_delete_secrets(self) -> bool:
         """Whether the account may; a deployment needs it for nothing else."""
@@ -380,13 +378,13 @@ class Comparison:
         return bool((answer.body.get("status") or {}).get("allowed"))
 
 
-def compare(cluster: Cluster, params: dict[str, t.Any], show: bool = False) -> dict[str, t.Any]:
+def compare(cluster: Api, params: dict[str, t.Any], show: bool = False) -> dict[str, t.Any]:
     """Compare the whole release; show what differs if asked."""
     comparison = Comparison(cluster, params["namespace"], params["field_manager"], show)
     for stage, items in params["stages"].items():
         comparison.stage(stage, items)
     if comparison.problems:
-        raise ClusterError("; ".join(comparison.problems))
+        raise ApiError(0, "; ".join(comparison.problems))
     rendered = {identity(item) for items in params["stages"].values() for item in items}
     return {
         "changed": False,
@@ -417,8 +415,8 @@ def main() -> None:
     )
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     try:
-        result = compare(Cluster(module), module.params, module._diff)
-    except ClusterError as error:
+        result = compare(Api.of(module), module.params, module._diff)
+    except ApiError as error:
         module.fail_json(msg=f"{error}. Nothing was written.")
     else:
         module.exit_json(**result)

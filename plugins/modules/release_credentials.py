@@ -124,8 +124,11 @@ import secrets
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import AUTH_ARG_SPEC
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import Cluster, ClusterError
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
+    AUTH_ARG_SPEC,
+    Api,
+    ApiError,
+)
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.ownership import (
     FIELD_MANAGER,
     is_ours,
@@ -180,9 +183,9 @@ def parse(text: str | None, what: str, wanted: type) -> t.Any:
     try:
         value = json.loads(text or ("{}" if wanted is dict else "[]"))
     except ValueError:
-        raise ClusterError(f"{what} is not JSON") from None
+        raise ApiError(0, f"{what} is not JSON") from None
     if not isinstance(value, wanted):
-        raise ClusterError(f"{what} has the wrong type")
+        raise ApiError(0, f"{what} has the wrong type")
     return value
 
 
@@ -197,7 +200,7 @@ def data_of(item: Object | None) -> dict[str, bytes]:
         }
     except (ValueError, binascii.Error):
         name = item.get("metadata", {}).get("name")
-        raise ClusterError(f"Secret {name}: a value under data is not base64") from None
+        raise ApiError(0, f"Secret {name}: a value under data is not base64") from None
     found.update(
         {key: str(value).encode() for key, value in (item.get("stringData") or {}).items()}
     )
@@ -235,7 +238,7 @@ def wanted(
 class Credentials:
     """The Secrets of one release."""
 
-    def __init__(self, cluster: Cluster, params: dict[str, t.Any], check_mode: bool) -> None:
+    def __init__(self, cluster: Api, params: dict[str, t.Any], check_mode: bool) -> None:
         self._cluster = cluster
         self._namespace = params["namespace"]
         self._name = params["name"]
@@ -255,7 +258,7 @@ class Credentials:
         if answer.status == 404:
             return None
         if answer.status != 200:
-            raise ClusterError(f"Secret {name} cannot be read (HTTP {answer.status})")
+            raise ApiError(0, f"Secret {name} cannot be read (HTTP {answer.status})")
         return answer.body
 
     def _write(self, name: str, body: t.Any, query: dict[str, str], kind: str) -> Object:
@@ -263,7 +266,7 @@ class Credentials:
         if answer.status not in (200, 201):
             # The API server's message may quote the value it does not like.
             reason = answer.body.get("reason") or f"HTTP {answer.status}"
-            raise ClusterError(f"Secret {name} cannot be written ({reason})")
+            raise ApiError(0, f"Secret {name} cannot be written ({reason})")
         return answer.body
 
     def _workload_exists(self) -> bool:
@@ -384,7 +387,7 @@ class Credentials:
                 self._write(self._name, body, query, _MERGE_PATCH)
 
 
-def run(cluster: Cluster, params: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
+def run(cluster: Api, params: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """See to all Secrets of the release."""
     work = Credentials(cluster, params, check_mode)
     if params["state"] == "restarted":
@@ -433,8 +436,8 @@ def main() -> None:
     )
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     try:
-        result = run(Cluster(module), module.params, module.check_mode)
-    except ClusterError as error:
+        result = run(Api.of(module), module.params, module.check_mode)
+    except ApiError as error:
         module.fail_json(msg=f"{error}.")
     else:
         module.exit_json(**result)

@@ -128,8 +128,11 @@ import socket
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import AUTH_ARG_SPEC
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import Cluster, ClusterError
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
+    AUTH_ARG_SPEC,
+    Api,
+    ApiError,
+)
 from ansible_collections.mlops.mlflow.plugins.module_utils._release.lock import (
     DEFAULT_TTL,
     NAME,
@@ -153,7 +156,7 @@ def new_holder(run: str) -> str:
     return f"{user}@{socket.gethostname()}{words} {secrets.token_hex(4)}"
 
 
-def lock(cluster: Cluster, params: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
+def lock(cluster: Api, params: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Do what the state asks; return the result."""
     holder = params["holder"] or new_holder(params["run"])
     where = (params["namespace"], params["name"])
@@ -205,8 +208,8 @@ def main() -> None:
         if module.params[name] < least:
             module.fail_json(msg=f"{name} must be {least} or more.")
     try:
-        result = lock(Cluster(module), module.params, module.check_mode)
-    except (ClusterError, LeaseError) as error:
+        result = lock(Api.of(module), module.params, module.check_mode)
+    except (ApiError, LeaseError) as error:
         module.fail_json(msg=f"{error}.")
     else:
         module.exit_json(**result)

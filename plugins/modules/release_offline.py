@@ -100,8 +100,11 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import AUTH_ARG_SPEC
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import Cluster, ClusterError
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
+    AUTH_ARG_SPEC,
+    Api,
+    ApiError,
+)
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.ownership import (
     OFFLINE_ANNOTATION,
     RESTORE_ANNOTATION,
@@ -127,7 +130,7 @@ class Switch:
     """One Deployment, in service or not."""
 
     def __init__(
-        self, cluster: Cluster, namespace: str, name: str, write: bool, restore: str = ""
+        self, cluster: Api, namespace: str, name: str, write: bool, restore: str = ""
     ) -> None:
         self._cluster = cluster
         self._restore = restore
@@ -141,7 +144,7 @@ class Switch:
         if answer.status == 404:
             return None
         if answer.status != 200:
-            raise ClusterError(f"{self._name} cannot be read: {answer.message}")
+            raise ApiError(0, f"{self._name} cannot be read: {answer.message}")
         return answer.body
 
     def _patch(self, item: Object, note: str | None, replicas: int) -> bool:
@@ -161,7 +164,7 @@ class Switch:
         }
         answer = self._cluster.request("PATCH", self._path, body, None, _MERGE_PATCH)
         if answer.status not in (200, 409):
-            raise ClusterError(f"{self._name} cannot be scaled: {answer.message}")
+            raise ApiError(0, f"{self._name} cannot be scaled: {answer.message}")
         return answer.status == 200
 
     def _until_written(self, decide: t.Callable[[Object], tuple[str | None, int] | None]) -> bool:
@@ -172,7 +175,7 @@ class Switch:
                 return False
             if self._patch(item, *decided):
                 return True
-        raise ClusterError(f"{self._name} cannot be scaled: others keep writing to it")
+        raise ApiError(0, f"{self._name} cannot be scaled: others keep writing to it")
 
     def take_out(self, timeout: float, progress: Progress | None = None) -> bool:
         """Scale to zero, and wait until no pod is left; whether anything was changed.
@@ -203,7 +206,7 @@ class Switch:
         while True:
             answer = self._cluster.request("GET", self._pods, query={"labelSelector": selector})
             if answer.status != 200:
-                raise ClusterError(f"the pods of {self._name} cannot be listed: {answer.message}")
+                raise ApiError(0, f"the pods of {self._name} cannot be listed: {answer.message}")
             left = [
                 pod["metadata"]["name"]
                 for pod in answer.body.get("items") or []
@@ -213,9 +216,10 @@ class Switch:
                 return
             waited = time.monotonic() - start
             if waited >= timeout:
-                raise ClusterError(
+                raise ApiError(
+                    0,
                     f"{self._name} was scaled to zero, and after {timeout:.0f} s these pods are "
-                    f"still there: {', '.join(left)}"
+                    f"still there: {', '.join(left)}",
                 )
             if progress is not None:
                 progress(f"{self._name}: pods still there: {', '.join(left)}", waited)
@@ -259,7 +263,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     params = module.params
     try:
-        cluster = Cluster(module)
+        cluster = Api.of(module)
         switch = Switch(
             cluster,
             params["namespace"],
@@ -274,7 +278,7 @@ def main() -> None:
             else:
                 changed = switch.bring_back()
         module.exit_json(changed=changed, replicas=switch.replicas())
-    except (ClusterError, LeaseError) as error:
+    except (ApiError, LeaseError) as error:
         module.fail_json(msg=f"{error}.")
 
 

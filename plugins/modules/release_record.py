@@ -141,12 +141,12 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import AUTH_ARG_SPEC
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import (
-    Cluster,
-    ClusterError,
-    collection_path,
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
+    AUTH_ARG_SPEC,
+    Api,
+    ApiError,
 )
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import CONFIG_MAP
 from ansible_collections.mlops.mlflow.plugins.module_utils._release import record as _releases
 
 Object = dict[str, t.Any]
@@ -155,10 +155,10 @@ Object = dict[str, t.Any]
 class Records:
     """The record of one namespace, in the cluster."""
 
-    def __init__(self, cluster: Cluster, namespace: str) -> None:
+    def __init__(self, cluster: Api, namespace: str) -> None:
         self._cluster = cluster
         self._namespace = namespace
-        self._path = f"{collection_path('v1', 'configmaps', namespace)}/{_releases.NAME}"
+        self._path = f"{CONFIG_MAP.path(namespace)}/{_releases.NAME}"
 
     def read(self) -> _releases.Record:
         """Return what is recorded."""
@@ -166,7 +166,7 @@ class Records:
         if answer.status == 404:
             return _releases.Record()
         if answer.status != 200:
-            raise ClusterError(f"ConfigMap {_releases.NAME} cannot be read: {answer.message}")
+            raise ApiError(0, f"ConfigMap {_releases.NAME} cannot be read: {answer.message}")
         return _releases.read(answer.body)
 
     def write(self, record: _releases.Record) -> None:
@@ -179,7 +179,7 @@ class Records:
             "application/apply-patch+yaml",
         )
         if answer.status not in (200, 201):
-            raise ClusterError(f"ConfigMap {_releases.NAME} cannot be written: {answer.message}")
+            raise ApiError(0, f"ConfigMap {_releases.NAME} cannot be written: {answer.message}")
 
     def now(self) -> str:
         """Return the API server's time."""
@@ -258,9 +258,9 @@ def main() -> None:
         required_if=[("state", "begun", ["release"]), ("state", "done", ["release"])],
     )
     try:
-        records = Records(Cluster(module), module.params["namespace"])
+        records = Records(Api.of(module), module.params["namespace"])
         result = run(records, module.params, module.check_mode)
-    except (ClusterError, _releases.RecordError) as error:
+    except (ApiError, _releases.RecordError) as error:
         module.fail_json(msg=f"{error}.")
     else:
         module.exit_json(**result)

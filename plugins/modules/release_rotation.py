@@ -111,9 +111,9 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
     AUTH_ARG_SPEC,
+    Api,
     ApiError,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import Cluster, ClusterError
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.ownership import FIELD_MANAGER
 from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow.readiness import address
 from ansible_collections.mlops.mlflow.plugins.module_utils._release.rotation import (
@@ -153,7 +153,7 @@ Object = dict[str, t.Any]
 class Rotation:
     """The rotation of one release's secrets."""
 
-    def __init__(self, cluster: Cluster, params: dict[str, t.Any], write: bool) -> None:
+    def __init__(self, cluster: Api, params: dict[str, t.Any], write: bool) -> None:
         self._cluster = cluster
         self._namespace = params["namespace"]
         self._params = params
@@ -406,7 +406,7 @@ class Rotation:
         return str((kept.get("metadata") or {}).get("uid") or "")[:8]
 
 
-def run(cluster: Cluster, params: dict[str, t.Any], write: bool) -> dict[str, t.Any]:
+def run(cluster: Api, params: dict[str, t.Any], write: bool) -> dict[str, t.Any]:
     """Take one step."""
     work = Rotation(cluster, params, write)
     encrypted: dict[str, t.Any] = {}
@@ -446,11 +446,9 @@ def main() -> None:
     )
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     try:
-        result = run(Cluster(module), module.params, not module.check_mode)
-    except (RotationError, ClusterError) as error:
+        result = run(Api.of(module), module.params, not module.check_mode)
+    except (RotationError, ApiError) as error:
         module.fail_json(msg=f"{error}.")
-    except ApiError as error:
-        module.fail_json(msg=f"{error.message}.")
     else:
         module.exit_json(**result)
 

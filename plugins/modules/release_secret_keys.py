@@ -88,8 +88,11 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import AUTH_ARG_SPEC
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import Cluster, ClusterError
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
+    AUTH_ARG_SPEC,
+    Api,
+    ApiError,
+)
 
 _EXTERNAL_SECRETS = "external-secrets.io/v1"
 # Seconds between two looks.
@@ -146,7 +149,7 @@ def not_synchronised(item: Object | None, name: str) -> str:
 class Keys:
     """The Secrets that a release refers to."""
 
-    def __init__(self, cluster: Cluster, params: dict[str, t.Any]) -> None:
+    def __init__(self, cluster: Api, params: dict[str, t.Any]) -> None:
         self._cluster = cluster
         self._namespace = params["namespace"]
         self._references = params["references"]
@@ -157,7 +160,7 @@ class Keys:
         if answer.status == 404:
             return None
         if answer.status != 200:
-            raise ClusterError(f"{what} cannot be read (HTTP {answer.status})")
+            raise ApiError(0, f"{what} cannot be read (HTTP {answer.status})")
         return answer.body
 
     def look(self) -> list[str]:
@@ -206,12 +209,12 @@ def main() -> None:
     written = "" if module.params["timeout"] else " Nothing was written."
     end = time.monotonic() + module.params["timeout"]
     try:
-        keys = Keys(Cluster(module), module.params)
+        keys = Keys(Api.of(module), module.params)
         found = keys.look()
         while found and time.monotonic() < end:
             time.sleep(_PAUSE)
             found = keys.look()
-    except ClusterError as error:
+    except ApiError as error:
         module.fail_json(msg=f"{error}.{written}", missing=[])
     else:
         if found:

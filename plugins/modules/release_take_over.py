@@ -71,8 +71,11 @@ objects:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import AUTH_ARG_SPEC
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import Cluster, ClusterError
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
+    AUTH_ARG_SPEC,
+    Api,
+    ApiError,
+)
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.ownership import (
     FIELD_MANAGER,
     identity,
@@ -83,7 +86,7 @@ _ATTEMPTS = 5
 
 
 def take_over(
-    cluster: Cluster, item: dict[str, t.Any], namespace: str, manager: str, write: bool
+    cluster: Api, item: dict[str, t.Any], namespace: str, manager: str, write: bool
 ) -> bool:
     """Take one object over; whether there was anything to take."""
     path = cluster.path_of(item, namespace)
@@ -93,7 +96,7 @@ def take_over(
         if answer.status == 404:
             return False
         if answer.status != 200:
-            raise ClusterError(f"{name} cannot be read: {answer.message}")
+            raise ApiError(0, f"{name} cannot be read: {answer.message}")
         patch = take_over_patch(answer.body, item, manager)
         if not patch or not write:
             return bool(patch)
@@ -101,8 +104,8 @@ def take_over(
         if done.status == 200:
             return True
         if done.status != 409:
-            raise ClusterError(f"{name} cannot be taken over: {done.message}")
-    raise ClusterError(f"{name} cannot be taken over: others keep writing to it")
+            raise ApiError(0, f"{name} cannot be taken over: {done.message}")
+    raise ApiError(0, f"{name} cannot be taken over: others keep writing to it")
 
 
 def main() -> None:
@@ -117,7 +120,7 @@ def main() -> None:
     params = module.params
     taken = []
     try:
-        cluster = Cluster(module)
+        cluster = Api.of(module)
         for items in params["stages"].values():
             for item in items:
                 if take_over(
@@ -128,7 +131,7 @@ def main() -> None:
                     not module.check_mode,
                 ):
                     taken.append("/".join(identity(item)))
-    except ClusterError as error:
+    except ApiError as error:
         module.fail_json(msg=f"{error}.", objects=taken)
     else:
         module.exit_json(changed=bool(taken), objects=taken)

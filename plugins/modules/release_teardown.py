@@ -120,13 +120,12 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.access import Permission, missing
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import AUTH_ARG_SPEC
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import (
-    Cluster,
-    ClusterError,
-    collection_path,
-    split_api_version,
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
+    AUTH_ARG_SPEC,
+    Api,
+    ApiError,
 )
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import Kind
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.ownership import FIELD_MANAGER
 from ansible_collections.mlops.mlflow.plugins.module_utils._release import teardown
 from ansible_collections.mlops.mlflow.plugins.module_utils._release.lock import (
@@ -145,19 +144,11 @@ _WITH_PODS = ("CronJob", "Job", "Deployment", "DaemonSet", "StatefulSet")
 Object = dict[str, t.Any]
 
 
-class Kind(t.NamedTuple):
-    """A kind of object that a namespace may hold, and where the API has it."""
-
-    api_version: str
-    kind: str
-    plural: str
-
-
-def kinds_of(cluster: Cluster) -> list[Kind]:
+def kinds_of(cluster: Api) -> list[Kind]:
     """Return every kind that can be listed and deleted in a namespace, in one version each."""
     groups = cluster.request("GET", "/apis")
     if groups.status != 200:
-        raise ClusterError(f"the cluster does not say which kinds it has: {groups.message}")
+        raise ApiError(0, f"the cluster does not say which kinds it has: {groups.message}")
     versions = ["v1"] + [
         str((group.get("preferredVersion") or {}).get("groupVersion"))
         for group in groups.body.get("groups") or []
@@ -176,19 +167,19 @@ def kinds_of(cluster: Cluster) -> list[Kind]:
 class Teardown:
     """One look at a namespace, and what follows from it."""
 
-    def __init__(self, cluster: Cluster, params: dict[str, t.Any]) -> None:
+    def __init__(self, cluster: Api, params: dict[str, t.Any]) -> None:
         self._cluster = cluster
         self._params = params
         self._namespace: str = params["namespace"]
         self._paths: dict[str, str] = {}
-        self._plurals: dict[str, Permission] = {}
+        self._permissions: dict[str, Permission] = {}
 
     def look(self) -> tuple[teardown.Plan, bool]:
         """Return what is to be done, and whether the namespace is there."""
         path = f"/api/v1/namespaces/{self._namespace}"
         answer = self._cluster.request("GET", path)
         if answer.status not in (200, 404):
-            raise ClusterError(f"the namespace {self._namespace} cannot be read: {answer.message}")
+            raise ApiError(0, f"the namespace {self._namespace} cannot be read: {answer.message}")
         objects: list[Object] = []
         space: Object | None = None
         if answer.status == 200:
@@ -208,7 +199,7 @@ class Teardown:
 
     def _note(self, item: Object, path: str, permission: Permission) -> None:
         self._paths[teardown.name_of(item)] = path
-        self._plurals[teardown.name_of(item)] = permission
+        self._permissions[teardown.name_of(item)] = permission
 
     def _list(self) -> list[Object]:
         """Return everything in the namespace but what controllers make of it."""
@@ -216,15 +207,14 @@ class Teardown:
         for kind in kinds_of(self._cluster):
             if kind.kind in teardown.DERIVED:
                 continue
-            collection = collection_path(kind.api_version, kind.plural, self._namespace)
+            collection = kind.path(self._namespace)
             answer = self._cluster.request("GET", collection)
             if answer.status == 403 and kind.kind not in teardown.KEPT:
                 # Who may not list it cannot have applied it either.
                 continue
             if answer.status != 200:
-                raise ClusterError(f"{kind.plural} cannot be listed: {answer.message}")
-            group = split_api_version(kind.api_version)[0]
-            permission = Permission("delete", group, kind.plural, self._namespace)
+                raise ApiError(0, f"{kind.plural} cannot be listed: {answer.message}")
+            permission = Permission("delete", kind.group, kind.plural, self._namespace)
             for item in answer.body.get("items") or []:
                 item = {**item, "apiVersion": kind.api_version, "kind": kind.kind}
                 # Two groups may serve the same objects.
@@ -235,14 +225,15 @@ class Teardown:
         return list(found.values())
 
     def may(self, plan: teardown.Plan) -> None:
-        """Raise ClusterError naming every permission that is missing, before the first write."""
+        """Raise ApiError naming every permission that is missing, before the first write."""
         denied = missing(
-            self._cluster, list(dict.fromkeys(self._plurals[name] for name in plan.removed))
+            self._cluster, list(dict.fromkeys(self._permissions[name] for name in plan.removed))
         )
         if denied:
-            raise ClusterError(
+            raise ApiError(
+                0,
                 f"these permissions are missing in namespace {self._namespace}: "
-                f"{', '.join(denied)}. Nothing was removed"
+                f"{', '.join(denied)}. Nothing was removed",
             )
 
     def remove(self, step: list[Object], progress: Progress | None) -> None:
@@ -256,7 +247,7 @@ class Teardown:
             name = teardown.name_of(item)
             answer = self._cluster.request("DELETE", self._paths[name], body)
             if answer.status not in (200, 202, 404):
-                raise ClusterError(f"{name} cannot be deleted: {answer.message}")
+                raise ApiError(0, f"{name} cannot be deleted: {answer.message}")
         start = time.monotonic()
         while True:
             left = self._left(step)
@@ -265,9 +256,10 @@ class Teardown:
             waited = time.monotonic() - start
             words = ", ".join(left)
             if waited >= self._params["timeout"]:
-                raise ClusterError(
+                raise ApiError(
+                    0,
                     f"deleted, and still there after {waited:.0f} s: {words}. Run this again to "
-                    "go on"
+                    "go on",
                 )
             if progress is not None:
                 progress(f"still there: {words}", waited)
@@ -279,7 +271,7 @@ class Teardown:
             name = teardown.name_of(item)
             answer = self._cluster.request("GET", self._paths[name])
             if answer.status not in (200, 404):
-                raise ClusterError(f"{name} cannot be read: {answer.message}")
+                raise ApiError(0, f"{name} cannot be read: {answer.message}")
             metadata = answer.body.get("metadata") or {}
             if answer.status == 200 and metadata.get("uid") == item["metadata"].get("uid"):
                 held = [str(one) for one in metadata.get("finalizers") or []]
@@ -287,16 +279,16 @@ class Teardown:
         return left
 
 
-def run(module: AnsibleModule, cluster: Cluster) -> dict[str, t.Any]:
+def run(module: AnsibleModule, cluster: Api) -> dict[str, t.Any]:
     """Do it; return the result."""
     params = module.params
     problems = teardown.check_names(params["delete"], params["namespace"])
     if problems:
-        raise ClusterError("; ".join(f"delete{problem}" for problem in problems))
+        raise ApiError(0, "; ".join(f"delete{problem}" for problem in problems))
     work = Teardown(cluster, params)
     plan, exists = work.look()
     if plan.problems:
-        raise ClusterError(f"{'; '.join(plan.problems)}. Nothing was removed")
+        raise ApiError(0, f"{'; '.join(plan.problems)}. Nothing was removed")
     if plan.steps and not module.check_mode:
         work.may(plan)
         progress = progress_from_environment()
@@ -331,8 +323,8 @@ def main() -> None:
     )
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     try:
-        result = run(module, Cluster(module))
-    except (ClusterError, LeaseError) as error:
+        result = run(module, Api.of(module))
+    except (ApiError, LeaseError) as error:
         module.fail_json(msg=f"{error}.")
     else:
         module.exit_json(**result)

@@ -100,13 +100,10 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
     AUTH_ARG_SPEC,
+    Api,
     ApiError,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import (
-    Cluster,
-    ClusterError,
-    collection_path,
-)
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import DEPLOYMENT, JOB, POD
 
 WAITS = "schema-wait"
 COMPONENT = "schema-status"
@@ -124,8 +121,8 @@ def job(deployment: Object, image: str, name: str) -> Object:
     pod = copy.deepcopy(deployment["spec"]["template"]["spec"])
     found = [item for item in pod.pop("initContainers", []) if item["name"] == WAITS]
     if not found or not found[0].get("command"):
-        raise ClusterError(
-            f"Deployment {deployment['metadata']['name']} has no container {WAITS} to ask with"
+        raise ApiError(
+            0, f"Deployment {deployment['metadata']['name']} has no container {WAITS} to ask with"
         )
     container = found[0]
     command = [*container["command"][:-1], "status"]
@@ -167,32 +164,32 @@ def answer(lines: t.Iterable[str]) -> Object:
             continue
         if isinstance(found, dict) and isinstance(found.get("tracking"), dict):
             return found
-    raise ClusterError("the schema helper did not say what it found")
+    raise ApiError(0, "the schema helper did not say what it found")
 
 
 class Asking:
     """The Job, in a namespace."""
 
-    def __init__(self, cluster: Cluster, namespace: str) -> None:
+    def __init__(self, cluster: Api, namespace: str) -> None:
         self._cluster = cluster
         self._namespace = namespace
-        self._jobs = collection_path("batch/v1", "jobs", namespace)
+        self._jobs = JOB.path(namespace)
 
     def start(self, deployment: str, image: str, name: str) -> None:
         """Make the Job."""
-        path = collection_path("apps/v1", "deployments", self._namespace)
+        path = DEPLOYMENT.path(self._namespace)
         found = self._cluster.request("GET", f"{path}/{deployment}")
         if found.status != 200:
-            raise ClusterError(f"Deployment {deployment} cannot be read: {found.message}")
+            raise ApiError(0, f"Deployment {deployment} cannot be read: {found.message}")
         made = self._cluster.request("POST", self._jobs, job(found.body, image, name))
         if made.status not in (200, 201, 202):
-            raise ClusterError(f"Job {name} cannot be created: {made.message}")
+            raise ApiError(0, f"Job {name} cannot be created: {made.message}")
 
     def read(self, name: str) -> Object:
         """Return the verdict, and delete the Job."""
         pods = self._cluster.request(
             "GET",
-            collection_path("v1", "pods", self._namespace),
+            POD.path(self._namespace),
             query={"labelSelector": f"job-name={name}"},
         )
         ended = [
@@ -201,12 +198,12 @@ class Asking:
             if (item.get("status") or {}).get("phase") == "Succeeded"
         ]
         if pods.status != 200 or not ended:
-            raise ClusterError(f"Job {name} has no pod that ended well")
+            raise ApiError(0, f"Job {name} has no pod that ended well")
         try:
             found = answer(self._cluster.logs(self._namespace, ended[0], WAITS, _LINES))
         except ApiError as error:
-            raise ClusterError(
-                f"the log of pod {ended[0]} cannot be read: {error.message}"
+            raise ApiError(
+                0, f"the log of pod {ended[0]} cannot be read: {error.message}"
             ) from None
         # It would go by itself after a while.
         self._cluster.request("DELETE", f"{self._jobs}/{name}", {"propagationPolicy": "Background"})
@@ -230,14 +227,14 @@ def main() -> None:
     )
     params = module.params
     try:
-        asking = Asking(Cluster(module), params["namespace"])
+        asking = Asking(Api.of(module), params["namespace"])
         if params["state"] == "read":
             module.exit_json(changed=False, job=params["job"], schema=asking.read(params["job"]))
         name = f"mlflow-schema-status-{secrets.token_hex(4)}"
         if not module.check_mode:
             asking.start(params["name"], params["image"], name)
         module.exit_json(changed=False, job=name)
-    except ClusterError as error:
+    except ApiError as error:
         module.fail_json(msg=f"{error}.")
 
 

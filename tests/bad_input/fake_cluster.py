@@ -15,14 +15,12 @@ import subprocess
 import threading
 import typing as t
 
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import KINDS
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import KINDS
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 TOKEN = "token-of-the-test"
-COLLECTIONS = {plural for plural, namespaced in KINDS.values() if namespaced} | {
-    "controllerrevisions"
-}
+COLLECTIONS = {kind.plural for kind in KINDS.values() if kind.namespaced} | {"controllerrevisions"}
 
 
 @dataclasses.dataclass

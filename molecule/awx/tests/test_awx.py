@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import Cluster, ClusterError
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Api, ApiError
 from ansible_collections.mlops.mlflow.plugins.modules import release_access as access
 from ansible_collections.mlops.mlflow.tests.ship.galaxy import ROOT, tracked
 
@@ -174,10 +174,10 @@ def allowed(identity: Identity, tmp_path: Path) -> list[str]:
     ] + [{"api_version": "policy/v1", "kind": "PodDisruptionBudget"}]
     try:
         access.check(
-            Cluster(None, connection),
+            Api.of(None, connection),
             {"namespace": NAMESPACE, "kinds": kinds, "prune": True},
         )
-    except ClusterError as error:
+    except ApiError as error:
         if not str(error).startswith(MISSING):
             raise
         found: list[str] = error.missing  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import Cluster, ClusterError
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Api, ApiError
 
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
@@ -28,7 +28,7 @@ class Permission(t.NamedTuple):
         return f"{self.verb} {self.resource}{'.' + self.group if self.group else ''}"
 
 
-def _allowed(cluster: Cluster, permission: Permission) -> bool:
+def _allowed(cluster: Api, permission: Permission) -> bool:
     resource, _slash, subresource = permission.resource.partition("/")
     attributes = {"verb": permission.verb, "group": permission.group, "resource": resource}
     if subresource:
@@ -44,11 +44,11 @@ def _allowed(cluster: Cluster, permission: Permission) -> bool:
     }
     answer = cluster.request("POST", _REVIEWS, review)
     if answer.status not in (200, 201):
-        raise ClusterError(f"the cluster does not answer an access review: {answer.message}")
+        raise ApiError(0, f"the cluster does not answer an access review: {answer.message}")
     return bool((answer.body.get("status") or {}).get("allowed"))
 
 
-def missing(cluster: Cluster, permissions: list[Permission]) -> list[str]:
+def missing(cluster: Api, permissions: list[Permission]) -> list[str]:
     """Return the permissions that the cluster denies."""
     if _allowed(cluster, Permission("*", "*", "*", "")):
         return []

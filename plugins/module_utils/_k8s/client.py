@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, mlops.mlflow contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one adapter over kubernetes.core and the Kubernetes client.
+"""The one client of the Kubernetes API, over kubernetes.core's authentication.
 
 kubernetes.core promises no stability for its module utilities, so nothing else in this collection
 imports them. What is used here is checked to exist, and the collection's dependency has an upper
@@ -22,7 +22,14 @@ import traceback
 import typing as t
 import urllib.parse
 
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import Kind
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.errors import (
+    ApiError,
+    CredentialsError,
+    first_line,
+    status_message,
+)
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import KINDS, POD, Kind
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.streams import Streams
 
 IMPORT_ERROR: str | None = None
 try:
@@ -45,32 +52,32 @@ try:
 except ImportError:  # pragma: no cover - reported by require_libraries
     IMPORT_ERROR = IMPORT_ERROR or traceback.format_exc()
 
+__all__ = ["AUTH_ARG_SPEC", "Answer", "Api", "ApiError", "CredentialsError", "require_libraries"]
+
 # Seconds to open a connection, and to answer an ordinary request.
 CONNECT_TIMEOUT = 5.0
 REQUEST_TIMEOUT = 20.0
+# The same for a request about a single object, which a person waits for.
+OBJECT_CONNECT_TIMEOUT = 3.0
+OBJECT_TIMEOUT = 15.0
+
+# For how long to put up with 403 from a server that permitted the same before (seconds).
+FIRST_REFUSALS = 5.0
+
+_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
-class ApiError(Exception):
-    """The API server answered with an error, or could not be reached (status 0)."""
+class Answer(t.NamedTuple):
+    """An HTTP status, the object that came with it, and what the API server warns of."""
 
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        verb: str = "",
-        resource: str = "",
-        retry_after: float | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.verb = verb
-        self.resource = resource
-        self.retry_after = retry_after
+    status: int
+    body: dict[str, t.Any]
+    warnings: tuple[str, ...] = ()
 
-
-class CredentialsError(Exception):
-    """The connection options do not make a usable client."""
+    @property
+    def message(self) -> str:
+        """What the API server says about it, one line."""
+        return " ".join(str(self.body.get("message") or f"HTTP {self.status}").split())
 
 
 def require_libraries(module: t.Any) -> None:
@@ -83,8 +90,8 @@ def require_libraries(module: t.Any) -> None:
         )
 
 
-class Api:
-    """A small client of the Kubernetes API: lists, watches, logs, exec and port-forward."""
+class Api(Streams):
+    """A small client of the Kubernetes API: single objects, lists, watches, logs, streams."""
 
     def __init__(
         self, auth: dict[str, t.Any], clock: t.Callable[[], float] = time.monotonic
@@ -95,11 +102,19 @@ class Api:
         self._lock = threading.Lock()
         self.requests = 0
         self._server_time: tuple[float, float] | None = None
+        self._kinds = dict(KINDS)
         _end_in_order()
         # What the libraries consist of is never garbage. When Python ends it would be searched for
         # some, a tenth of a second and more, while whoever waits for this process waits.
         gc.freeze()
         self._connect()
+
+    @classmethod
+    def of(cls, module: t.Any, params: t.Mapping[str, t.Any] | None = None) -> Api:
+        """Take a module's options, or others where some of its own mean something else."""
+        require_libraries(module)
+        chosen = module.params if params is None else params
+        return cls({name: chosen.get(name) for name in AUTH_ARG_SPEC})
 
     def _connect(self) -> None:
         try:
@@ -115,7 +130,7 @@ class Api:
             self._pool = self._client.rest_client.pool_manager
         except Exception as error:  # the client raises a dozen unrelated types here
             raise CredentialsError(
-                f"No connection to a Kubernetes cluster can be set up: {_first_line(error)}"
+                f"No connection to a Kubernetes cluster can be set up: {first_line(error)}"
             ) from error
 
     def reload_credentials(self) -> None:
@@ -134,18 +149,85 @@ class Api:
         wall, at = self._server_time
         return wall + now - at
 
-    def _request_headers(self) -> list[tuple[str, str]]:
+    def _headers_with(self, more: dict[str, str]) -> t.Any:
         """Return the headers of a request, with credentials that are fresh."""
-        pairs: list[tuple[str, str]] = []
-        for name, value in self._headers.items():
+        headers = urllib3.HTTPHeaderDict()
+        for name, value in {**self._headers, **more}.items():
             for one in value if isinstance(value, list) else [value]:
-                pairs.append((name, str(one)))
+                headers.add(name, str(one))
         for name, value in self._client.default_headers.items():
-            pairs.append((str(name), str(value)))
+            headers.add(str(name), str(value))
         for setting in self.configuration.auth_settings().values():
             if setting["in"] == "header" and setting["value"]:
-                pairs.append((setting["key"], setting["value"]))
-        return pairs
+                headers.add(setting["key"], setting["value"])
+        return headers
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        query: t.Mapping[str, t.Any] | None,
+        timeout: tuple[float, float],
+        more: dict[str, str],
+        body: bytes | None = None,
+    ) -> t.Any:
+        """Send one request, count it, and return the open response."""
+        with self._lock:
+            self.requests += 1
+        response = self._pool.request(
+            method,
+            self.host + path + (f"?{urllib.parse.urlencode(query)}" if query else ""),
+            body=body,
+            headers=self._headers_with(more),
+            preload_content=False,
+            retries=False,
+            timeout=urllib3.Timeout(connect=timeout[0], read=timeout[1]),
+        )
+        self._note_time(response.headers.get("Date"))
+        return response
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: t.Any = None,
+        query: dict[str, str] | None = None,
+        content_type: str = "application/json",
+        read_timeout: float = OBJECT_TIMEOUT,
+        accept: str = "application/json",
+    ) -> Answer:
+        """Make one request; raise ApiError when there is no answer or it is a 401.
+
+        Every other status is the caller's to judge.
+        """
+        more = {"Accept": accept, **({} if body is None else {"Content-Type": content_type})}
+        data = None if body is None else json.dumps(body).encode()
+        limits = (OBJECT_CONNECT_TIMEOUT, read_timeout)
+        try:
+            response = self._send(method, path, query, limits, more, data)
+            # Reads it all, and gives the connection back to the pool.
+            content = response.data
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise ApiError(0, f"cannot reach the cluster at {self.host}: {_why(error)}") from None
+        try:
+            answer = json.loads(content or b"{}")
+        except ValueError:
+            answer = {}
+        if response.status == 401:
+            raise ApiError(
+                401,
+                f"the cluster at {self.host} refuses the credentials (401 Unauthorized); have "
+                "they expired?",
+            )
+        return Answer(
+            response.status,
+            answer if isinstance(answer, dict) else {},
+            tuple(_warnings(response.headers)),
+        )
+
+    def metadata_of(self, path: str) -> Answer:
+        """List the metadata of objects: the values of Secrets never leave the API server so."""
+        return self.request("GET", path, accept=_METADATA)
 
     def _open(
         self,
@@ -156,26 +238,10 @@ class Api:
         read_timeout: float,
     ) -> t.Any:
         """Send a GET and return the open response, or raise ApiError."""
-        with self._lock:
-            self.requests += 1
-        url = self.host + path
-        if query:
-            url += "?" + urllib.parse.urlencode(query)
-        headers = urllib3.HTTPHeaderDict()
-        for name, value in self._request_headers():
-            headers.add(name, value)
         try:
-            response = self._pool.request(
-                "GET",
-                url,
-                headers=headers,
-                preload_content=False,
-                retries=False,
-                timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=read_timeout),
-            )
+            response = self._send("GET", path, query, (CONNECT_TIMEOUT, read_timeout), {})
         except urllib3.exceptions.HTTPError as error:
             raise ApiError(0, _unreachable(self.host, error), verb, resource) from error
-        self._note_time(response.headers.get("Date"))
         if response.status >= 400:
             try:
                 body = response.read(65536).decode("utf-8", "replace")
@@ -185,7 +251,7 @@ class Api:
                 response.release_conn()
             raise ApiError(
                 response.status,
-                _status_message(body) or str(response.reason or response.status),
+                status_message(body) or str(response.reason or response.status),
                 verb,
                 resource,
                 _seconds(response.headers.get("Retry-After")),
@@ -265,13 +331,32 @@ class Api:
 
     def find_kind(self, api_version: str, kind: str) -> Kind:
         """Look up how the API spells a kind; raise ApiError (404) when it does not serve it."""
-        root = "/apis/" if "/" in api_version else "/api/"
-        listing = self.get(root + api_version, kind)
-        for entry in listing.get("resources") or []:
-            names = {str(entry.get(key, "")).lower() for key in ("kind", "name", "singularName")}
-            if "/" not in entry.get("name", "") and kind.lower() in names:
-                return Kind(api_version, entry["kind"], entry["name"], bool(entry["namespaced"]))
-        raise ApiError(404, f"the cluster has no kind {kind} in {api_version}", "get", kind)
+        if (api_version, kind) in self._kinds:
+            return self._kinds[api_version, kind]
+        prefix = "/apis/" if "/" in api_version else "/api/"
+        answer = self.request("GET", prefix + api_version)
+        if answer.status not in (200, 404):
+            raise ApiError(answer.status, answer.message, "get", kind)
+        for entry in answer.body.get("resources") or []:
+            if "/" in entry.get("name", "/"):
+                continue
+            found = Kind(api_version, entry["kind"], entry["name"], bool(entry["namespaced"]))
+            self._kinds[api_version, found.kind] = found
+            if kind.lower() in (found.kind.lower(), found.plural, entry.get("singularName")):
+                self._kinds[api_version, kind] = found
+        if (api_version, kind) not in self._kinds:
+            raise ApiError(
+                404,
+                f"the cluster has no {kind} of {api_version}; is its CRD installed?",
+                "get",
+                kind,
+            )
+        return self._kinds[api_version, kind]
+
+    def path_of(self, item: dict[str, t.Any], namespace: str = "") -> str:
+        """Return the path of an object."""
+        kind = self.find_kind(item["apiVersion"], item["kind"])
+        return kind.item(item["metadata"].get("namespace") or namespace, item["metadata"]["name"])
 
     def logs(
         self,
@@ -289,117 +374,9 @@ class Api:
         }
         if previous:
             query["previous"] = "true"
-        path = f"{_pod_path(namespace, pod)}/log"
+        path = f"{POD.item(namespace, pod)}/log"
         text = self._read(path, query, "get", "pods/log").decode("utf-8", "replace")
         return text.splitlines()
-
-    def _stream_client(self) -> t.Any:
-        """Return a client for one stream.
-
-        The library exchanges a client's methods while it opens a stream, so that two at the same
-        time must not share one.
-        """
-        return kubernetes.client.CoreV1Api(kubernetes.client.ApiClient(self.configuration))
-
-    def port_forward(self, namespace: str, pod: str, port: int) -> t.Any:
-        """Return a connected socket to a pod's port, tunnelled through the API server."""
-        with self._lock:
-            self.requests += 1
-        from kubernetes.stream import portforward
-
-        _bound_websockets()
-        core = self._stream_client()
-        try:
-            forward = portforward(
-                core.connect_get_namespaced_pod_portforward,
-                pod,
-                namespace,
-                ports=str(port),
-            )
-        except Exception as error:  # websocket-client and the client raise unrelated types
-            raise _stream_error(error, "create", "pods/portforward") from error
-        tunnel = forward.socket(port)
-        tunnel.setblocking(True)
-        return tunnel
-
-    def open_session(
-        self, namespace: str, pod: str, container: str, command: list[str], stdin: bool
-    ) -> t.Any:
-        """Start a command in a container, to talk with it; the caller reads and writes."""
-        with self._lock:
-            self.requests += 1
-        from kubernetes.stream import stream
-
-        _bound_websockets()
-        core = self._stream_client()
-        try:
-            return stream(
-                core.connect_get_namespaced_pod_exec,
-                pod,
-                namespace,
-                container=container,
-                command=command,
-                stderr=True,
-                stdin=stdin,
-                stdout=True,
-                tty=False,
-                _preload_content=False,
-            )
-        except Exception as error:  # websocket-client and the client raise unrelated types
-            raise _stream_error(error, "create", "pods/exec") from error
-
-    def execute(
-        self,
-        namespace: str,
-        pod: str,
-        container: str,
-        command: list[str],
-        seconds: float,
-        stdin: str = "",
-    ) -> tuple[int, str, str]:
-        """Run a command in a container; return its exit code, stdout and stderr.
-
-        What is given as standard input must say itself where it ends: it is not closed.
-        """
-        with self._lock:
-            self.requests += 1
-        from kubernetes.stream import stream
-
-        _bound_websockets()
-        core = self._stream_client()
-        end = time.monotonic() + seconds
-        try:
-            session = stream(
-                core.connect_get_namespaced_pod_exec,
-                pod,
-                namespace,
-                container=container,
-                command=command,
-                stderr=True,
-                stdin=bool(stdin),
-                stdout=True,
-                tty=False,
-                _preload_content=False,
-            )
-            if stdin:
-                session.write_stdin(stdin)
-            while session.is_open() and time.monotonic() < end:
-                session.update(timeout=min(1.0, max(0.0, end - time.monotonic())))
-            finished = not session.is_open()
-            output = session.read_stdout(timeout=0)
-            errors = session.read_stderr(timeout=0)
-            code = session.returncode if finished else None
-            session.close()
-        except Exception as error:  # websocket-client and the client raise unrelated types
-            raise _stream_error(error, "create", "pods/exec") from error
-        if not finished:
-            raise ApiError(
-                0,
-                f"the command took longer than {seconds:.0f} s",
-                "create",
-                "pods/exec",
-            )
-        return (1 if code is None else code), output, errors
 
 
 def _end_in_order() -> None:
@@ -419,17 +396,6 @@ def _end(number: int, _frame: t.Any) -> t.NoReturn:
     # A second signal must not interrupt the clean-up.
     signal.signal(number, signal.SIG_IGN)
     raise SystemExit(128 + number)
-
-
-def _pod_path(namespace: str, pod: str) -> str:
-    return f"/api/v1/namespaces/{namespace}/pods/{pod}"
-
-
-def _bound_websockets() -> None:
-    """Give exec and port-forward, which take no time limit, one for connecting and reading."""
-    import websocket
-
-    websocket.setdefaulttimeout(REQUEST_TIMEOUT)
 
 
 def _keepalive_options() -> list[tuple[int, int, int]]:
@@ -454,15 +420,6 @@ def _object(body: bytes, verb: str, resource: str) -> dict[str, t.Any]:
     return value
 
 
-def _status_message(body: str) -> str:
-    """Return the message of a Status object, or the start of any other text."""
-    try:
-        value = json.loads(body)
-    except ValueError:
-        return body.strip()[:300]
-    return str(value.get("message") or "") if isinstance(value, dict) else ""
-
-
 def _seconds(value: str | None) -> float | None:
     try:
         return float(value) if value else None
@@ -470,34 +427,38 @@ def _seconds(value: str | None) -> float | None:
         return None
 
 
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
 def _unreachable(host: str, error: BaseException) -> str:
     """Say in one line why the API server did not answer, without the library's own wrapping."""
-    text = _first_line(getattr(error, "reason", None) or error)
+    text = first_line(getattr(error, "reason", None) or error)
     # "<urllib3.connection.HTTPSConnection object at 0x…>: Failed to … : [Errno 111] …"
     text = text.split("object at 0x")[-1].split(": ", 1)[-1] if "object at 0x" in text else text
     return f"the API server {host} does not answer: {text}"
 
 
-def _stream_error(error: BaseException, verb: str, resource: str) -> ApiError:
-    """Turn an error of exec or port-forward into an ApiError with the server's own words."""
-    if isinstance(error, ApiError):
-        return error
-    status = getattr(error, "status", None) or getattr(error, "status_code", None) or 0
-    message = getattr(error, "reason", None) or _first_line(error)
-    body = getattr(error, "body", None) or getattr(error, "resp_body", None)
-    if isinstance(body, bytes):
-        body = body.decode("utf-8", "replace")
-    if body:
-        message = _status_message(body) or message
-    text = str(message)
-    # websocket-client puts the answer into its message: "Handshake status 403 … -+-+- {…}"
-    handshake = re.match(r"Handshake status (\d{3})", text)
-    if handshake:
-        status = int(handshake[1])
-        text = _status_message(text.rpartition("-+-+-")[2].strip()) or text
-    return ApiError(int(status), _first_line(Exception(text)), verb, resource)
+def _warnings(headers: t.Any) -> t.Iterator[str]:
+    """Yield what the API server warns of: 299 - \"text\", a header each."""
+    for header in headers.getlist("Warning"):
+        for text in re.findall(r'299 \S+ "((?:[^"\\]|\\.)*)"', header):
+            yield re.sub(r"\\(.)", r"\1", text)
+
+
+def _why(error: Exception) -> str:
+    """Return the reason of a failed connection in a few words."""
+    text = str(getattr(error, "reason", None) or error)
+    for words, meaning in (
+        ("refused", "connection refused"),
+        ("Name or service not known", "its name cannot be resolved"),
+        ("Temporary failure in name resolution", "its name cannot be resolved"),
+        ("No address associated", "its name cannot be resolved"),
+        ("Failed to resolve", "its name cannot be resolved"),
+        ("No route to host", "no route to host"),
+        ("Network is unreachable", "the network is unreachable"),
+        ("CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted"),
+        ("WRONG_VERSION_NUMBER", "it does not speak TLS"),
+        ("SSL", "TLS fails"),
+        ("Read timed out", "no answer in time"),
+        ("timed out", f"no connection within {OBJECT_CONNECT_TIMEOUT:g} s"),
+    ):
+        if words in text:
+            return meaning
+    return type(error).__name__

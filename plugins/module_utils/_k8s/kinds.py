@@ -1,7 +1,10 @@
 # Copyright: (c) 2026, mlops.mlflow contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Kubernetes kinds that the waiting engine knows, and what has to be watched for each."""
+"""The one table of the Kubernetes kinds that need no question to the cluster.
+
+And what has to be watched for each that something is waited for.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,10 @@ class Kind(t.NamedTuple):
         scope = "/namespaces/" + namespace if self.namespaced and namespace else ""
         return root + self.api_version + scope + "/" + self.plural
 
+    def item(self, namespace: str | None, name: str) -> str:
+        """Return the URL path of one of these objects."""
+        return f"{self.path(namespace)}/{name}"
+
     def __str__(self) -> str:
         return self.plural + ("." + self.group if self.group else "")
 
@@ -40,6 +47,51 @@ STATEFUL_SET = Kind("apps/v1", "StatefulSet", "statefulsets")
 DAEMON_SET = Kind("apps/v1", "DaemonSet", "daemonsets")
 REVISION = Kind("apps/v1", "ControllerRevision", "controllerrevisions")
 JOB = Kind("batch/v1", "Job", "jobs")
+CRON_JOB = Kind("batch/v1", "CronJob", "cronjobs")
+NAMESPACE = Kind("v1", "Namespace", "namespaces", False)
+CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
+SECRET = Kind("v1", "Secret", "secrets")
+LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
+DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+AUTOSCALER = Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
+
+# What a release may consist of, by API version and kind. Any other kind is asked for.
+KINDS: dict[tuple[str, str], Kind] = {
+    (kind.api_version, kind.kind): kind
+    for kind in (
+        NAMESPACE,
+        CONFIG_MAP,
+        SECRET,
+        Kind("v1", "Service", "services"),
+        Kind("v1", "ServiceAccount", "serviceaccounts"),
+        CLAIM,
+        Kind("v1", "ResourceQuota", "resourcequotas"),
+        Kind("v1", "LimitRange", "limitranges"),
+        POD,
+        EVENT,
+        DEPLOYMENT,
+        STATEFUL_SET,
+        DAEMON_SET,
+        REPLICA_SET,
+        JOB,
+        CRON_JOB,
+        DISRUPTION_BUDGET,
+        AUTOSCALER,
+        Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
+        Kind("networking.k8s.io/v1", "Ingress", "ingresses"),
+        Kind("rbac.authorization.k8s.io/v1", "Role", "roles"),
+        Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings"),
+    )
+}
+
+# What a component brings, in a cluster that has the operator for it.
+OPTIONAL_KINDS = (
+    Kind("monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors"),
+    Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors"),
+    Kind("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules"),
+    Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes"),
+    Kind("external-secrets.io/v1", "ExternalSecret", "externalsecrets"),
+)
 
 # What else to watch so that a verdict about an object of this kind can be made.
 COMPANIONS: dict[Kind, tuple[Kind, ...]] = {

@@ -23,17 +23,16 @@ import threading
 import time
 import typing as t
 
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import (
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
+    FIRST_REFUSALS,
     Answer,
-    Cluster,
-    ClusterError,
-    collection_path,
+    Api,
+    ApiError,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._wait.watch import FIRST_REFUSALS
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import LEASE
 
 NAME = "mlflow-release"
 DEFAULT_TTL = 120
-API_VERSION = "coordination.k8s.io/v1"
 # The option of every module that works for longer than a moment under the lock.
 LEASE_ARG_SPEC: dict[str, t.Any] = {
     "type": "dict",
@@ -81,7 +80,7 @@ def _patience(error: Exception) -> float:
     """Return for how many seconds an API server that is just starting may be all that is wrong."""
     if isinstance(error, Forbidden):
         return FIRST_REFUSALS
-    away = isinstance(error, ClusterError) and not error.status
+    away = isinstance(error, ApiError) and not error.status
     return OUTAGE if away or isinstance(error, Unavailable) else 0.0
 
 
@@ -94,7 +93,7 @@ def through_an_outage(work: t.Callable[[], T]) -> T:
     while True:
         try:
             return work()
-        except (LeaseError, ClusterError) as error:
+        except (LeaseError, ApiError) as error:
             now = time.monotonic()
             if now - since.setdefault(type(error), now) >= _patience(error):
                 raise
@@ -159,15 +158,13 @@ def is_over(held: Held, wall: float, unchanged: float) -> bool:
 class Lease:
     """One Lease, as one holder sees it."""
 
-    def __init__(
-        self, cluster: Cluster, namespace: str, name: str, holder: str, ttl: float
-    ) -> None:
+    def __init__(self, cluster: Api, namespace: str, name: str, holder: str, ttl: float) -> None:
         self._cluster = cluster
         self._namespace = namespace
         self._name = name
         self._holder = holder
         self._ttl = ttl
-        self._collection = collection_path(API_VERSION, "leases", namespace)
+        self._collection = LEASE.path(namespace)
         self._path = f"{self._collection}/{name}"
 
     # --- Requests ---------------------------------------------------------------------------------
@@ -207,7 +204,7 @@ class Lease:
 
     def _create(self) -> bool:
         metadata = {"name": self._name, "namespace": self._namespace}
-        item = {"apiVersion": API_VERSION, "kind": "Lease", "metadata": metadata}
+        item = {"apiVersion": LEASE.api_version, "kind": LEASE.kind, "metadata": metadata}
         answer = self._cluster.request("POST", self._collection, {**item, "spec": self._spec(0, 0)})
         if answer.status not in (201, 409):
             raise self._refused("created", answer)
@@ -383,7 +380,7 @@ class Renewal:
             except Lost as error:
                 self._lost = error
                 return
-            except (LeaseError, ClusterError):
+            except (LeaseError, ApiError):
                 # The API server is away, for the wait as well; if another takes the lock
                 # meanwhile, the first renewal that gets through finds out.
                 pause = 1.0
@@ -392,7 +389,7 @@ class Renewal:
 
 @contextlib.contextmanager
 def renewing(
-    cluster: Cluster, held: t.Mapping[str, t.Any] | None, progress: Progress | None = None
+    cluster: Api, held: t.Mapping[str, t.Any] | None, progress: Progress | None = None
 ) -> t.Iterator[Progress | None]:
     """Renew the lock that the option C(lease) names while the block runs; nothing without one.
 

@@ -16,7 +16,6 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
     CredentialsError,
     require_libraries,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import Cluster, ClusterError
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import (
     Kind,
     is_built_in,
@@ -140,6 +139,8 @@ def _find_kind(
     try:
         return api.find_kind(version, kind)
     except ApiError as error:
+        if error.status == 404:
+            fail(module, f"resources: there is no kind {kind}: {error.message}")
         fail(module, api_message(error))
 
 
@@ -158,9 +159,9 @@ def run(
     if held is None or module.check_mode:
         return wait(progress)
     try:
-        with renewing(Cluster(module, params), held, progress) as renewal:
+        with renewing(Api.of(module, params), held, progress) as renewal:
             return wait(renewal)
-    except (ClusterError, LeaseError) as error:
+    except (ApiError, LeaseError) as error:
         fail(module, f"{error}.", **more)
 
 

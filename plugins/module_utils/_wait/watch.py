@@ -18,7 +18,10 @@ import threading
 import time
 import typing as t
 
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import ApiError
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
+    FIRST_REFUSALS,
+    ApiError,
+)
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import EVENT, Kind
 
 Object = dict[str, t.Any]
@@ -32,8 +35,6 @@ FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 5.0
 # A cluster that has not answered at all after this many seconds is reported, not waited for.
 FIRST_ANSWER = 10.0
-# For how long to put up with 403 from a server that let us watch before (seconds).
-FIRST_REFUSALS = 5.0
 
 
 class Listed(t.NamedTuple):

@@ -10,7 +10,8 @@ import copy
 import itertools
 from typing import Any
 
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import Answer, Cluster
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Answer, Api
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import KINDS
 
 Object = dict[str, Any]
 
@@ -21,13 +22,11 @@ def _fields(value: Any) -> Object:
     return {f"f:{key}": _fields(item) for key, item in value.items()}
 
 
-class MemoryCluster(Cluster):
+class MemoryCluster(Api):
     """Keeps objects by path; applies by replacing what the manager gives."""
 
     def __init__(self) -> None:
-        from ansible_collections.mlops.mlflow.plugins.module_utils._k8s import cluster
-
-        self._plurals = dict(cluster.KINDS)
+        self._kinds = dict(KINDS)
         self.requests = 0
         self.objects: dict[str, Object] = {}
         self.calls: list[tuple[str, str, dict[str, str]]] = []
@@ -72,6 +71,7 @@ class MemoryCluster(Cluster):
         query: dict[str, str] | None = None,
         content_type: str = "application/json",
         read_timeout: float = 1.0,
+        accept: str = "application/json",
     ) -> Answer:
         query = query or {}
         self.requests += 1

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import Answer, ClusterError
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Answer, ApiError
 from ansible_collections.mlops.mlflow.plugins.module_utils._release import lock as _lease
 from ansible_collections.mlops.mlflow.plugins.module_utils._release.lock import (
     Lease,
@@ -56,10 +56,11 @@ class Leases(MemoryCluster):
         query: dict[str, str] | None = None,
         content_type: str = "application/json",
         read_timeout: float = 1.0,
+        accept: str = "application/json",
     ) -> Answer:
         with self._one:
             if self.away:
-                raise ClusterError("cannot reach the cluster")
+                raise ApiError(0, "cannot reach the cluster")
             if self.refusals:
                 return self.refusals.pop(0)
             if method == "GET":
@@ -361,7 +362,7 @@ def test_an_api_server_that_stays_away_or_refuses_is_a_failure(
     lease(cluster, "ann").acquire(0)
     monkeypatch.setattr(_lease, "OUTAGE", 0)
     cluster.away = True
-    with pytest.raises(ClusterError):
+    with pytest.raises(ApiError):
         release_lock.lock(cluster, params(state="renewed", holder="ann"), False)
     cluster.away = False
     # What it says then does not change by itself.

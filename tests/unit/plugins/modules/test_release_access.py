@@ -8,21 +8,16 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.access import Permission
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import (
-    KINDS,
-    Answer,
-    Cluster,
-    ClusterError,
-    split_api_version,
-)
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Answer, Api, ApiError
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import (
     COMPANIONS,
     DEPLOYMENT,
     JOB,
+    KINDS,
+    OPTIONAL_KINDS,
     STATEFUL_SET,
 )
 from ansible_collections.mlops.mlflow.plugins.modules import release_access as access
-from ansible_collections.mlops.mlflow.plugins.modules.release_compare import _PRUNED_IF_KNOWN
 
 ROOT = Path(__file__).parents[4]
 NAMESPACE = "mlflow-production"
@@ -78,14 +73,13 @@ BASE = kinds("base", "overlays", "components/smoke-test")
 EVERYTHING = kinds("base", "overlays", "components")
 
 
-class Reviewed(Cluster):
+class Reviewed(Api):
     """A cluster with one namespace, that answers access reviews from what a Role there grants."""
 
     def __init__(self, grants: set[Grant], exists: bool = True) -> None:
-        self._plurals = dict(KINDS)
-        self._plurals.update(
-            {(version, kind): (plural, True) for version, kind, plural in _PRUNED_IF_KNOWN}
-        )
+        self._kinds = {
+            (kind.api_version, kind.kind): kind for kind in (*KINDS.values(), *OPTIONAL_KINDS)
+        }
         self._grants = grants
         self._exists = exists
         self.everywhere: set[Grant] = set()
@@ -102,6 +96,7 @@ class Reviewed(Cluster):
         query: dict[str, str] | None = None,
         content_type: str = "application/json",
         read_timeout: float = 15.0,
+        accept: str = "application/json",
     ) -> Answer:
         if path == "/version":
             return Answer(200, {"gitVersion": "v1.37.2"})
@@ -118,7 +113,7 @@ class Reviewed(Cluster):
         return Answer(201, {"status": {"allowed": here or grant in self.everywhere}})
 
 
-def check(cluster: Cluster, of: list[dict[str, str]]) -> dict[str, Any]:
+def check(cluster: Api, of: list[dict[str, str]]) -> dict[str, Any]:
     return access.check(cluster, {"namespace": NAMESPACE, "kinds": of, "prune": True})
 
 
@@ -148,7 +143,7 @@ def test_the_documented_roles_suffice() -> None:
 
 @pytest.mark.parametrize("grant", sorted(role("mlflow-deployer")), ids=said)
 def test_each_permission_that_is_missing_is_named(grant: Grant) -> None:
-    with pytest.raises(ClusterError) as caught:
+    with pytest.raises(ApiError) as caught:
         check(Reviewed(role("mlflow-deployer") - {grant}), BASE)
     assert str(caught.value) == (
         f"these permissions are missing in namespace {NAMESPACE}: {said(grant)}"
@@ -157,7 +152,7 @@ def test_each_permission_that_is_missing_is_named(grant: Grant) -> None:
 
 
 def test_all_that_is_missing_is_named_at_once() -> None:
-    with pytest.raises(ClusterError) as caught:
+    with pytest.raises(ApiError) as caught:
         check(Reviewed(set()), BASE)
     assert set(caught.value.missing) == {  # type: ignore[attr-defined]
         said(grant) for grant in role("mlflow-deployer")
@@ -166,7 +161,7 @@ def test_all_that_is_missing_is_named_at_once() -> None:
 
 def test_a_namespace_that_is_not_there_takes_permissions_in_the_cluster() -> None:
     cluster = Reviewed(role("mlflow-deployer"), exists=False)
-    with pytest.raises(ClusterError) as caught:
+    with pytest.raises(ApiError) as caught:
         check(cluster, BASE)
     assert "missing in the cluster, and the namespace mlflow-production does not exist" in str(
         caught.value
@@ -178,7 +173,7 @@ def test_a_namespace_that_is_not_there_takes_permissions_in_the_cluster() -> Non
 
 def test_a_namespace_that_nobody_brings_is_said_to_be_missing() -> None:
     without = [item for item in BASE if item["kind"] != "Namespace"]
-    with pytest.raises(ClusterError, match="does not exist, and the overlay does not bring it"):
+    with pytest.raises(ApiError, match="does not exist, and the overlay does not bring it"):
         check(Reviewed(role("mlflow-deployer"), exists=False), without)
 
 
@@ -186,6 +181,5 @@ def test_what_a_wait_watches_is_asked_for() -> None:
     asked = set(access.needed(Reviewed(set()), BASE, NAMESPACE, True))
     waited_for = (DEPLOYMENT, STATEFUL_SET, JOB)
     for kind in {*waited_for, *(other for each in waited_for for other in COMPANIONS[each])}:
-        group = split_api_version(kind.api_version)[0]
         for verb in ("list", "watch"):
-            assert Permission(verb, group, kind.plural, NAMESPACE) in asked, kind
+            assert Permission(verb, kind.group, kind.plural, NAMESPACE) in asked, kind

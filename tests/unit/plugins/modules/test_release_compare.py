@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import Answer, ClusterError
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Answer, ApiError
 from ansible_collections.mlops.mlflow.plugins.modules import release_compare as compare
 from ansible_collections.mlops.mlflow.plugins.modules import release_take_over as take_over
 from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.memory_cluster import (
@@ -133,7 +133,7 @@ def test_a_writer_in_between_is_waited_out(cluster: MemoryCluster) -> None:
     path = f"{NAMESPACE}/configmaps/a"
     cluster.put(path, config("a"), KUBECTLS)
     cluster.answers[("PATCH", path)] = Answer(409, {})
-    with pytest.raises(ClusterError, match="others keep writing"):
+    with pytest.raises(ApiError, match="others keep writing"):
         take_over.take_over(cluster, config("a"), "here", "mlops.mlflow", write=True)
 
 
@@ -158,7 +158,7 @@ def test_a_change_kubernetes_refuses_is_named(cluster: MemoryCluster) -> None:
     path = f"{NAMESPACE}/configmaps/a"
     cluster.put(path, config("a"), OURS)
     cluster.answers[("PATCH", path)] = Answer(422, {"message": "field is immutable"})
-    with pytest.raises(ClusterError, match="ConfigMap/a cannot be applied: field is immutable"):
+    with pytest.raises(ApiError, match="ConfigMap/a cannot be applied: field is immutable"):
         run(cluster, config=[config("a", x="1")])
 
 

@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import Answer, ClusterError
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Answer, ApiError
 from ansible_collections.mlops.mlflow.plugins.modules import release_credentials as credentials
 from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.memory_cluster import (
     MemoryCluster,
@@ -173,7 +173,7 @@ def test_taken_over_from_kubectl(cluster: MemoryCluster) -> None:
 def test_refusals_do_not_quote_the_server(cluster: MemoryCluster) -> None:
     body = {"message": "Invalid value: s3cr3t", "reason": "Invalid"}
     cluster.answers[("PATCH", PATH)] = Answer(422, body)
-    with pytest.raises(ClusterError) as caught:
+    with pytest.raises(ApiError) as caught:
         run(cluster)
     assert str(caught.value) == "Secret mlflow-credentials cannot be written (Invalid)"
 
@@ -181,7 +181,7 @@ def test_refusals_do_not_quote_the_server(cluster: MemoryCluster) -> None:
 @pytest.mark.parametrize("option", ["values", "definitions"])
 @pytest.mark.parametrize("text", ["s3cr3t", "{s3cr3t", '"s3cr3t"'])
 def test_malformed_input_is_not_quoted(cluster: MemoryCluster, option: str, text: str) -> None:
-    with pytest.raises(ClusterError) as caught:
+    with pytest.raises(ApiError) as caught:
         credentials.run(cluster, params(**{option: text}), check_mode=False)
     assert option in str(caught.value)
     assert "s3cr3t" not in str(caught.value)
@@ -190,7 +190,7 @@ def test_malformed_input_is_not_quoted(cluster: MemoryCluster, option: str, text
 def test_data_that_is_not_base64_is_not_quoted(cluster: MemoryCluster) -> None:
     item = json.loads(rendered(**ALL))[0]
     item["data"]["database-password"] = "s3cr3t!"
-    with pytest.raises(ClusterError) as caught:
+    with pytest.raises(ApiError) as caught:
         run(cluster, definitions=json.dumps([item]))
     assert "s3cr3t" not in str(caught.value)
 

@@ -9,7 +9,7 @@ import copy
 from typing import Any
 
 import pytest
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import Answer, ClusterError
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Answer, ApiError
 from ansible_collections.mlops.mlflow.plugins.module_utils._release.lock import Lost
 from ansible_collections.mlops.mlflow.plugins.modules.release_offline import Switch
 from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.memory_cluster import (
@@ -49,6 +49,7 @@ class Deployments(MemoryCluster):
         query: dict[str, str] | None = None,
         content_type: str = "application/json",
         read_timeout: float = 1.0,
+        accept: str = "application/json",
     ) -> Answer:
         if method == "GET" and path == PODS:
             assert query == {"labelSelector": "app=mlflow"}
@@ -149,7 +150,7 @@ def test_pods_that_stay_are_named() -> None:
     cluster.put(f"{PODS}/done", {"metadata": {"name": "done"}, "status": {"phase": "Succeeded"}})
     switch(cluster).take_out(0)
     cluster.put(f"{PODS}/slow", {"metadata": {"name": "slow"}, "status": {"phase": "Running"}})
-    with pytest.raises(ClusterError, match=r"still there: slow$"):
+    with pytest.raises(ApiError, match=r"still there: slow$"):
         switch(cluster).take_out(0)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import Answer, ClusterError
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Answer, ApiError
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.ownership import is_ours
 from ansible_collections.mlops.mlflow.plugins.modules import release_record as releases
 from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.memory_cluster import (
@@ -86,8 +86,8 @@ def test_the_target_comes_with_what_it_applies(cluster: MemoryCluster) -> None:
 
 def test_what_cannot_be_read_or_written_is_said(cluster: MemoryCluster) -> None:
     cluster.answers[("PATCH", PATH)] = Answer(403, {"message": "no"})
-    with pytest.raises(ClusterError, match="mlflow-releases cannot be written: no"):
+    with pytest.raises(ApiError, match="mlflow-releases cannot be written: no"):
         run(cluster, "begun", release=release("3.16.1"))
     cluster.answers[("GET", PATH)] = Answer(403, {"message": "no"})
-    with pytest.raises(ClusterError, match="mlflow-releases cannot be read: no"):
+    with pytest.raises(ApiError, match="mlflow-releases cannot be read: no"):
         run(cluster, "read")

@@ -9,7 +9,7 @@ import types
 from typing import Any
 
 import pytest
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import Answer, ClusterError
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Answer, ApiError
 from ansible_collections.mlops.mlflow.plugins.modules import release_teardown as teardown
 from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.memory_cluster import (
     MemoryCluster,
@@ -71,6 +71,7 @@ class Namespace(MemoryCluster):
         query: dict[str, str] | None = None,
         content_type: str = "application/json",
         read_timeout: float = 1.0,
+        accept: str = "application/json",
     ) -> Answer:
         if path == "/apis":
             groups = [{"preferredVersion": {"groupVersion": one[6:]}} for one in RESOURCES]
@@ -211,7 +212,7 @@ def test_what_does_not_go_is_named(cluster: Namespace) -> None:
     path = f"{APPS}/deployments/mlflow"
     cluster.lingers[path] = 1000
     cluster.objects[path]["metadata"]["finalizers"] = ["foregroundDeletion"]
-    with pytest.raises(ClusterError, match=r"still there .*Deployment/mlflow \(foregroundDeletion"):
+    with pytest.raises(ApiError, match=r"still there .*Deployment/mlflow \(foregroundDeletion"):
         run(cluster, timeout=0)
     assert f"{APPS}/statefulsets/postgres" not in cluster.deleted
 
@@ -227,7 +228,7 @@ def test_volumes_and_secrets_go_by_name(cluster: Namespace) -> None:
 
 
 def test_the_credentials_of_data_that_stay_are_refused(cluster: Namespace) -> None:
-    with pytest.raises(ClusterError, match=r"opens what is kept .*data-postgres-0"):
+    with pytest.raises(ApiError, match=r"opens what is kept .*data-postgres-0"):
         run(cluster, "Secret/mlflow-credentials")
     assert cluster.deleted == []
 
@@ -242,7 +243,7 @@ def test_the_credentials_of_data_that_stay_are_refused(cluster: Namespace) -> No
     ],
 )
 def test_a_name_that_cannot_be_meant_is_refused(cluster: Namespace, name: str, words: str) -> None:
-    with pytest.raises(ClusterError, match=words):
+    with pytest.raises(ApiError, match=words):
         run(cluster, name)
     assert cluster.deleted == []
 
@@ -250,7 +251,7 @@ def test_a_name_that_cannot_be_meant_is_refused(cluster: Namespace, name: str, w
 def test_a_volume_of_others_is_refused(cluster: Namespace) -> None:
     path = f"{SPACE}/persistentvolumeclaims/theirs"
     cluster.put(path, {"metadata": {"name": "theirs", "uid": "v"}})
-    with pytest.raises(ClusterError, match="PersistentVolumeClaim/theirs is not this release's"):
+    with pytest.raises(ApiError, match="PersistentVolumeClaim/theirs is not this release's"):
         run(cluster, "PersistentVolumeClaim/theirs")
     assert cluster.deleted == []
 
@@ -263,7 +264,7 @@ def test_a_workload_that_others_applied_is_refused(
     cluster: Namespace, manager: tuple[str, str], words: str
 ) -> None:
     cluster.place(APPS, "Deployment", "mlflow", manager)
-    with pytest.raises(ClusterError, match=rf"Deployment/mlflow is not .*{words}"):
+    with pytest.raises(ApiError, match=rf"Deployment/mlflow is not .*{words}"):
         run(cluster)
     assert cluster.deleted == []
 
@@ -282,11 +283,11 @@ def test_a_namespace_with_something_of_others_is_refused(cluster: Namespace) -> 
         "Secret/mlflow-credentials",
         "Namespace/here",
     ]
-    with pytest.raises(ClusterError, match="holds more than this release: ConfigMap/theirs"):
+    with pytest.raises(ApiError, match="holds more than this release: ConfigMap/theirs"):
         run(cluster, *names)
     assert cluster.deleted == []
     del cluster.objects[f"{SPACE}/configmaps/theirs"]
-    with pytest.raises(ClusterError, match="more than this release: PersistentVolumeClaim/mlflow-"):
+    with pytest.raises(ApiError, match="more than this release: PersistentVolumeClaim/mlflow-"):
         run(cluster, names[0], *names[2:])
     assert run(cluster, *names)["removed"][-1] == "Namespace/here"
 
@@ -294,14 +295,14 @@ def test_a_namespace_with_something_of_others_is_refused(cluster: Namespace) -> 
 def test_a_namespace_that_the_release_did_not_make_is_refused() -> None:
     cluster = Namespace()
     cluster.put(SPACE, {"metadata": {"name": "here", "uid": "s"}}, ("kubectl-create", "Update"))
-    with pytest.raises(ClusterError, match="Namespace/here is not this release's to remove"):
+    with pytest.raises(ApiError, match="Namespace/here is not this release's to remove"):
         run(cluster, "Namespace/here")
 
 
 def test_a_missing_permission_is_told_before_anything_goes(cluster: Namespace) -> None:
     cluster.denied = {"delete statefulsets", "delete things"}
     with pytest.raises(
-        ClusterError, match=r"missing in namespace here: delete statefulsets.apps, delete things"
+        ApiError, match=r"missing in namespace here: delete statefulsets.apps, delete things"
     ):
         run(cluster)
     assert cluster.deleted == []

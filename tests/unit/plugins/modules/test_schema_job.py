@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.cluster import ClusterError
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import ApiError
 from ansible_collections.mlops.mlflow.plugins.modules import schema_job
 
 BASE = Path(__file__).resolve().parents[4] / "kustomize/base"
@@ -66,7 +66,7 @@ def test_a_schema_that_is_not_at_head_is_an_answer(
 
 def test_a_deployment_of_another_make_is_refused(deployment: dict[str, Any]) -> None:
     del deployment["spec"]["template"]["spec"]["initContainers"]
-    with pytest.raises(ClusterError, match="Deployment mlflow has no container schema-wait"):
+    with pytest.raises(ApiError, match="Deployment mlflow has no container schema-wait"):
         schema_job.job(deployment, "x", "y")
 
 
@@ -74,5 +74,5 @@ def test_the_verdict_is_found_among_other_lines() -> None:
     verdict = {"tracking": {"state": "unknown", "current": "dc11", "head": "b7e2"}}
     lines = ["a warning", "{}", json.dumps(verdict), "[1]", "true", ""]
     assert schema_job.answer(lines) == verdict
-    with pytest.raises(ClusterError, match="did not say"):
+    with pytest.raises(ApiError, match="did not say"):
         schema_job.answer(["{}", "x"])
