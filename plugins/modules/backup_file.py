@@ -11,6 +11,7 @@ module: backup_file
 short_description: Copy a backup from the volume to a file, or from a file to the volume
 version_added: 0.1.0
 description:
+  - Private to this collection. Its options and what it returns may change in any version.
   - Works through the pod of a Job that M(mlops.mlflow.backup_job) started with the command V(hold),
     and deletes that Job in the end.
   - A file is looked at before it is sent, and after it was fetched. One that is damaged or cut off,

@@ -11,6 +11,7 @@ module: backup_job
 short_description: Start one step of a backup or a restore as a Job
 version_added: 0.1.0
 description:
+  - Private to this collection. Its options and what it returns may change in any version.
   - Makes a Job from the CronJob of the component C(backup), with another command. It does not wait;
     M(mlops.mlflow.wait_for_rollout) does, and M(mlops.mlflow.backup_info) reads what it said.
   - Jobs that an earlier run made and that still run are stopped first, and waited for. Whoever

@@ -11,6 +11,7 @@ module: release_access
 short_description: Find out whether the cluster answers and lets a release be deployed
 version_added: 0.1.0
 description:
+  - Private to this collection. Its options and what it returns may change in any version.
   - Says within a few seconds when the cluster cannot be reached or refuses the credentials.
   - Asks the cluster by SelfSubjectAccessReview for every permission a release needs, and names
     all that are missing in one message.

@@ -11,6 +11,7 @@ module: release_check
 short_description: Refuse a render that cannot or must not be deployed
 version_added: 0.1.0
 description:
+  - Private to this collection. Its options and what it returns may change in any version.
   - Looks at what M(mlops.mlflow.release_render) returned. Development credentials are refused in
     staging and production; a render without an MLflow server or with objects in other namespaces is
     refused everywhere.

@@ -11,6 +11,7 @@ module: release_compare
 short_description: Find out what a release would change in the cluster
 version_added: 0.1.0
 description:
+  - Private to this collection. Its options and what it returns may change in any version.
   - Asks the cluster, object by object and by a server-side dry run, what applying would change.
     Defaults, admission and what others own are so taken into account.
   - Finds what an earlier release of this collection applied and this one no longer has, objects

@@ -11,6 +11,7 @@ module: release_credentials
 short_description: See that the credentials of a release are in its Secret
 version_added: 0.1.0
 description:
+  - Private to this collection. Its options and what it returns may change in any version.
   - Keeps every value that the Secret has, sets those that are given, and generates those that are
     neither, once. The cluster's Secret is the only place where they are.
   - Applies the Secrets that the overlay renders, if it renders any.
@@ -285,7 +286,7 @@ class Credentials:
         return self._cluster.request("GET", path).status == 200
 
     def _keep_keys(self, before: dict[str, bytes], decided: Wanted, in_overlay: bool) -> None:
-        """Raise ClusterError before a key would be lost that something is encrypted with."""
+        """Raise ApiError before a key would be lost that something is encrypted with."""
         changed = sorted(key for key in ENCRYPTING.keys() & set(decided.updated) if before[key])
         if changed:
             names = ", ".join(changed if in_overlay else [ENCRYPTING[key][0] for key in changed])
@@ -297,7 +298,7 @@ class Credentials:
                 f"'{json.dumps({'rotate_secrets': changed})}'\n"
                 "or put the value that the cluster has into the inventory"
             )
-            raise ClusterError(
+            raise ApiError(0, 
                 f"{where}{names}: is not the value that this release has, and what MLflow has "
                 f"encrypted with that one could not be read any more. No Secret was written. {how}"
             )
@@ -306,7 +307,7 @@ class Credentials:
             named = ", ".join(lost)
             variables = " ".join(ENCRYPTING[key][1] for key in lost)
             settings = " and ".join(ENCRYPTING[key][0] for key in lost)
-            raise ClusterError(
+            raise ApiError(0, 
                 f"Secret {self._name} has no {named}, though this release was deployed before: new "
                 "ones would make what MLflow has encrypted unreadable. No Secret was written. Pods "
                 f"that still run have them, as {variables}: kubectl -n {self._namespace} exec "

@@ -11,6 +11,7 @@ module: release_lock
 short_description: Let only one run at a time work on a release
 version_added: 0.1.0
 description:
+  - Private to this collection. Its options and what it returns may change in any version.
   - Takes, renews and gives back a lock, a Lease in the namespace of the release. Of any number of
     runs that try at the same moment, one gets it.
   - A lock that another holds is never taken before it is over, that is before its holder has not

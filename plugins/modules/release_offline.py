@@ -11,6 +11,7 @@ module: release_offline
 short_description: Take a Deployment out of service, and bring it back
 version_added: 0.1.0
 description:
+  - Private to this collection. Its options and what it returns may change in any version.
   - Scales a Deployment to zero and waits until its pods are gone, for a migration during which no
     server may write. The number of replicas is noted on the Deployment in the same write, so that
     whoever comes after a run that was killed can bring it back.

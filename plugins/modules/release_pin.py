@@ -12,6 +12,7 @@ version_added: 0.1.0
 author:
   - mlops.mlflow contributors (@mlops-mlflow)
 description:
+  - Private to this collection. Its options and what it returns may change in any version.
   - Asks the registry of each image, with skopeo, for the manifest behind its tag, reckons its
     digest, and writes C(name:tag@sha256:digest) into a file of variables.
   - A digest that the reference has already is asked for again, so that a tag that moved is seen.

@@ -11,6 +11,7 @@ module: release_plan
 short_description: Say what a deployment would do
 version_added: 0.1.0
 description:
+  - Private to this collection. Its options and what it returns may change in any version.
   - Puts what M(mlops.mlflow.release_render), M(mlops.mlflow.release_compare),
     M(mlops.mlflow.release_credentials) in check mode and M(mlops.mlflow.mlflow_info) have found
     into a plan, for people and for an approval.

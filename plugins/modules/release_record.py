@@ -11,6 +11,7 @@ module: release_record
 short_description: Keep a record of what was released, and say where a rollback goes
 version_added: 0.1.0
 description:
+  - Private to this collection. Its options and what it returns may change in any version.
   - Keeps the last five releases of a namespace in the ConfigMap C(mlflow-releases), with images,
     the schema each one left, the backup that was taken before it, and, compressed, what it applied.
     Secrets are never among that.

@@ -11,6 +11,7 @@ module: release_render
 short_description: Build the release from its Kustomize overlay, once
 version_added: 0.1.0
 description:
+  - Private to this collection. Its options and what it returns may change in any version.
   - Writes a small kustomization into a temporary folder that has the overlay as its resource and
     carries what the inventory sets, has kustomize build it, and returns the objects by stage.
     Kustomize does all the editing; no YAML is templated.

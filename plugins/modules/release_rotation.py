@@ -11,6 +11,7 @@ module: release_rotation
 short_description: Give a release new secrets, in steps that the next run can go on from
 version_added: 0.1.0
 description:
+  - Private to this collection. Its options and what it returns may change in any version.
   - Keeps old and new values in the Secret C(mlflow-rotation) from before the first change until
     after the last, so that nothing is lost and every step can be repeated.
   - The database's password changes by changing the role. Two roles take turns, both of which act as

@@ -11,6 +11,7 @@ module: release_secret_keys
 short_description: See that Secrets have the keys that a release refers to
 version_added: 0.1.0
 description:
+  - Private to this collection. Its options and what it returns may change in any version.
   - Says which Secret or which key is missing, and what to type. Waits for them if asked to.
   - Reads the Secrets and returns nothing of what they hold. Writes nothing.
 author:

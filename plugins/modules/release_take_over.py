@@ -11,6 +11,7 @@ module: release_take_over
 short_description: Take a release over from kubectl apply
 version_added: 0.1.0
 description:
+  - Private to this collection. Its options and what it returns may change in any version.
   - Moves the ownership of what C(kubectl apply) applied, on the client or with C(--server-side),
     to the field manager of this collection. Otherwise kubectl would go on owning every key, and a
     key that a manifest no longer has would never go away.

@@ -11,6 +11,7 @@ module: release_teardown
 short_description: Remove a release, and keep its data
 version_added: 0.1.0
 description:
+  - Private to this collection. Its options and what it returns may change in any version.
   - Removes what this collection applied in a namespace under the label of the release, whichever
     kinds of objects that are, and waits until it is gone. What runs pods goes first, the database
     after its clients, configuration last.

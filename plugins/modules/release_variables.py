@@ -11,6 +11,7 @@ module: release_variables
 short_description: Find everything that is wrong with an inventory's variables
 version_added: 0.1.0
 description:
+  - Private to this collection. Its options and what it returns may change in any version.
   - Holds every variable in scope against the argument specs of the given roles and reports all
     problems in one message, before anything is written.
   - Finds unknown names that start with C(mlflow_) and suggests the one that was meant, values of

@@ -11,6 +11,7 @@ module: schema_job
 short_description: Ask an MLflow image what it thinks of the database
 version_added: 0.1.0
 description:
+  - Private to this collection. Its options and what it returns may change in any version.
   - Makes a Job that runs the schema helper's C(status) with any MLflow image, in the surroundings
     of the Deployment's own container C(schema-wait), with its configuration and credentials.
     It reads the database and changes nothing in it.

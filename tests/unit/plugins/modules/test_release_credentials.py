@@ -207,7 +207,7 @@ def test_a_key_that_encrypts_is_not_written_over(
     run(cluster, values=json.dumps(KEYS))
     before = dict(cluster.objects[PATH]["data"])
     values = json.dumps({**KEYS, key: "new-value"})
-    with pytest.raises(ClusterError) as caught:
+    with pytest.raises(ApiError) as caught:
         credentials.run(cluster, params(values=values), check_mode)
     message = str(caught.value)
     assert credentials.ENCRYPTING[key][0] in message
@@ -222,7 +222,7 @@ def test_a_key_that_encrypts_is_not_written_over(
 def test_nor_by_the_overlay(cluster: MemoryCluster) -> None:
     run(cluster, definitions=rendered(**ALL))
     before = dict(cluster.objects[PATH]["data"])
-    with pytest.raises(ClusterError, match="the overlay's Secret mlflow-credentials: kek-passph"):
+    with pytest.raises(ApiError, match="the overlay's Secret mlflow-credentials: kek-passph"):
         run(cluster, definitions=rendered(**{**ALL, "kek_passphrase": "two"}))
     assert cluster.objects[PATH]["data"] == before
 
@@ -235,7 +235,7 @@ def test_keys_that_were_lost_are_not_made_up(
     cluster.put(path, {"apiVersion": "v1", "kind": "Anything"})
     if there is not None:
         cluster.put(PATH, {"apiVersion": "v1", "kind": "Secret", "data": there})
-    with pytest.raises(ClusterError) as caught:
+    with pytest.raises(ApiError) as caught:
         run(cluster)
     said = (
         "Secret mlflow-credentials has no kek-passphrase, webhook-encryption-key",
