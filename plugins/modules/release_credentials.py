@@ -298,21 +298,23 @@ class Credentials:
                 f"'{json.dumps({'rotate_secrets': changed})}'\n"
                 "or put the value that the cluster has into the inventory"
             )
-            raise ApiError(0, 
+            raise ApiError(
+                0,
                 f"{where}{names}: is not the value that this release has, and what MLflow has "
-                f"encrypted with that one could not be read any more. No Secret was written. {how}"
+                f"encrypted with that one could not be read any more. No Secret was written. {how}",
             )
         lost = sorted(ENCRYPTING.keys() & set(decided.generated))
         if lost and (self._workload_exists() or self._database_exists()):
             named = ", ".join(lost)
             variables = " ".join(ENCRYPTING[key][1] for key in lost)
             settings = " and ".join(ENCRYPTING[key][0] for key in lost)
-            raise ApiError(0, 
+            raise ApiError(
+                0,
                 f"Secret {self._name} has no {named}, though this release was deployed before: new "
                 "ones would make what MLflow has encrypted unreadable. No Secret was written. Pods "
                 f"that still run have them, as {variables}: kubectl -n {self._namespace} exec "
                 f"deployment/mlflow -- printenv {variables}\nGive them as {settings}; new ones "
-                "there, if nothing was encrypted"
+                "there, if nothing was encrypted",
             )
 
     def _apply(self, item: Object, there: Object | None) -> None:
