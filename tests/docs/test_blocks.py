@@ -11,8 +11,8 @@ TESTED = {
     "yaml": "test_yaml.py",
     "python": "test_python.py",
 }
-# What a program prints, a picture of files, and Sphinx's own words.
-NOT_CODE = {"text", "{toctree}"}
+# What a program prints or a picture of files; what Postgres is told; Sphinx's own words.
+NOT_CODE = {"text", "sql", "{toctree}"}
 
 
 def test_there_are_blocks_of_every_kind() -> None:

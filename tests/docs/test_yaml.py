@@ -37,25 +37,36 @@ OVERLAY_KEYS = {
 Document = dict[str, Any]
 
 
+def is_playbook(block: Block) -> bool:
+    return isinstance(yaml.safe_load(filled(block.text)), list)
+
+
 def loaded(block: Block) -> Document:
     document = yaml.safe_load(filled(block.text))
     assert isinstance(document, dict), f"{block.name}: is not a mapping"
     return document
 
 
+def file_of(block: Block) -> str:
+    """Return the name of the file that a block is, if its first line says so."""
+    found = re.match(r"# (\S+/kustomization\.yml)$", block.text.split("\n", 1)[0])
+    return found[1] if found else ""
+
+
 def kind_of(block: Block) -> str:
-    """Return what a block is: variables, inventory, overlay, object or patch."""
+    """Return what a block is: variables, inventory, playbook, overlay, component or object."""
+    if is_playbook(block):
+        return "playbook"
     document = loaded(block)
     if set(document) <= set(specs()):
         return "variables"
     if "all" in document:
         return "inventory"
+    if document.get("kind") == "Component":
+        return "component"
     if document.get("kind", "Kustomization") != "Kustomization":
-        first = block.text.splitlines()[0]
-        return "patch" if first.startswith("# ") and first.endswith("-patch.yml") else "object"
-    if set(document) <= OVERLAY_KEYS:
-        return "overlay"
-    return "nothing that is known"
+        return "object"
+    return "overlay" if set(document) <= OVERLAY_KEYS else "nothing that is known"
 
 
 YAML = [(kind_of(block), block) for block in blocks("yaml")]
@@ -65,9 +76,28 @@ def of_kind(*kinds: str) -> list[Block]:
     return [block for kind, block in YAML if kind in kinds]
 
 
+def playbook(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run ansible-playbook with the environment of `make env`."""
+    return subprocess.run(
+        [str(BIN / "ansible-playbook"), *arguments],
+        env={
+            **os.environ,
+            "PATH": f"{BIN}:{tree.CACHED_TOOLS}:{os.environ['PATH']}",
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_NOCOLOR": "1",
+        },
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize(("kind", "block"), YAML, ids=[block.name for _kind, block in YAML])
 def test_a_block_is_of_a_kind_that_is_tested(kind: str, block: Block) -> None:
-    assert kind in ("variables", "inventory", "overlay", "object", "patch"), loaded(block)
+    assert kind != "nothing that is known", loaded(block)
 
 
 # --- overlays -------------------------------------------------------------------------------------
@@ -96,40 +126,96 @@ def whole(block: Block) -> Document:
     }
 
 
-def overlay(folder: Path, block: Block, document: Document) -> Path:
-    """Write an overlay as its reader has it, beside a checkout, and return its folder."""
-    # Of two blocks that are one file, the file's name in a comment tells which.
-    own = folder / "mine/overlay"
+def lay_out(folder: Path, page: str) -> Path:
+    """Write the files that a page shows beside a checkout, and return the folder they are in."""
+    own = folder / "mine"
     own.mkdir(parents=True)
     (folder / "mlops-mlflow").symlink_to(ROOT)
-    text = yaml.safe_dump(document, sort_keys=False)
-    (own / "kustomization.yml").write_text(text, encoding="utf-8")
-    for patch in [b for b in of_kind("patch") if b.page == block.page]:
-        name = patch.text.splitlines()[0].removeprefix("# ")
-        (own / name).write_text(patch.text, encoding="utf-8")
+    for block in of_kind("overlay", "component"):
+        if block.page == page and file_of(block):
+            write(own / file_of(block), loaded(block))
     return own
 
 
-@pytest.mark.parametrize("block", of_kind("overlay"), ids=lambda block: block.name)
-def test_an_overlay_builds_and_each_patch_finds_its_object(block: Block, tmp_path: Path) -> None:
-    document = whole(block)
-    built = tree.build(overlay(tmp_path, block, document))
-    for item in built:
-        if BUILT_IN.match(item["apiVersion"]):
-            validate(item)
+def write(file: Path, document: Document) -> Path:
+    """Write a kustomization, and return its folder."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    return file.parent
+
+
+def build(block: Block, folder: Path) -> tuple[Document, tuple[Document, ...]]:
+    """Build what a block shows; return it, and the objects."""
+    own = lay_out(folder, block.page)
+    if kind_of(block) == "overlay":
+        document = whole(block)
+        return document, tree.build(write(own / "overlay-of-a-test/kustomization.yml", document))
+    # On top of all that brings pods of its own.
+    names = ("smoke-test", "backup", "gc", "monitoring", "network-policy", "auth")
+    document = {
+        "namespace": "mlflow-production",
+        "resources": [PRODUCTION],
+        "components": [
+            *(f"{CHECKOUT}components/{name}" for name in names),
+            f"../{Path(file_of(block)).parent}",
+        ],
+    }
+    built = tree.build(write(own / "overlay-of-a-test/kustomization.yml", document))
+    return loaded(block), built
+
+
+@pytest.mark.parametrize("block", of_kind("overlay", "component"), ids=lambda block: block.name)
+def test_it_builds_and_passes_pod_security_and_each_patch_finds_its_object(
+    block: Block, tmp_path: Path
+) -> None:
+    document, built = build(block, tmp_path)
     for patch in document.get("patches", []):
-        assert any(matches(target_of(patch, tmp_path), item) for item in built), patch
+        for kind in target_of(patch).get("kind", ".*").split("|"):
+            target = {**target_of(patch), "kind": kind}
+            found = [item for item in built if matches(target, item)]
+            assert found, patch
+            for item in found:
+                if BUILT_IN.match(item["apiVersion"]):
+                    validate(item)
+    assert_restricted(built)
 
 
-def target_of(patch: Document, folder: Path) -> Document:
+def assert_restricted(built: tuple[Document, ...]) -> None:
+    """See that all pods pass Pod Security's level, which the overlays' namespaces enforce."""
+    for name, pod in tree.pods(built):
+        whole_pod = pod["spec"].get("securityContext", {})
+        for container in tree.containers(pod):
+            context = {**whole_pod, **container.get("securityContext", {})}
+            where = f"{name}: {container['name']}"
+            assert context.get("allowPrivilegeEscalation") is False, where
+            assert context.get("capabilities", {}).get("drop") == ["ALL"], where
+            assert context.get("runAsNonRoot") is True, where
+            assert context.get("seccompProfile") == {"type": "RuntimeDefault"}, where
+
+
+def test_the_nodes_are_chosen_for_every_pod(tmp_path: Path) -> None:
+    (block,) = [b for b in of_kind("component") if file_of(b).startswith("nodes/")]
+    _document, built = build(block, tmp_path)
+    chosen = {name: pod["spec"].get("nodeSelector") for name, pod in tree.pods(built)}
+    assert len(chosen) >= 6 and set(map(str, chosen.values())) == {"{'pool': 'data'}"}, chosen
+
+
+def test_every_pod_uses_the_pull_secret(tmp_path: Path) -> None:
+    (block,) = [b for b in of_kind("component") if file_of(b).startswith("registry/")]
+    _document, built = build(block, tmp_path)
+    accounts = {
+        item["metadata"]["name"]
+        for item in built
+        if item["kind"] == "ServiceAccount" and item["imagePullSecrets"] == [{"name": "registry"}]
+    }
+    assert {pod["spec"]["serviceAccountName"] for _name, pod in tree.pods(built)} == accounts
+
+
+def target_of(patch: Document) -> Document:
     """Return the kind and the name of what a patch is for."""
     if "target" in patch:
         return dict(patch["target"])
-    if "path" in patch:
-        text = (folder / "mine/overlay" / patch["path"]).read_text(encoding="utf-8")
-    else:
-        text = patch["patch"]
-    document = yaml.safe_load(text)
+    document = yaml.safe_load(patch["patch"])
     return {"kind": document["kind"], "name": document["metadata"]["name"]}
 
 
@@ -159,6 +245,24 @@ def test_an_object_is_one_that_kubernetes_takes(block: Block) -> None:
     item = loaded(block)
     if (item["apiVersion"], item["kind"]) not in FOREIGN:
         validate(item)
+
+
+# --- playbooks ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("block", of_kind("playbook"), ids=lambda block: block.name)
+def test_a_playbook_is_one_and_names_what_there_is(block: Block, tmp_path: Path) -> None:
+    (tmp_path / "play.yml").write_text(block.text, encoding="utf-8")
+    done = playbook("--syntax-check", str(tmp_path / "play.yml"))
+    assert done.returncode == 0, done.stdout
+    for task in (task for play in yaml.safe_load(block.text) for task in play.get("tasks", [])):
+        for action, arguments in task.items():
+            if action.startswith("mlops.mlflow."):
+                assert (ROOT / f"plugins/modules/{action.rpartition('.')[2]}.py").is_file(), action
+            if action.endswith(("include_role", "import_role")):
+                assert (ROOT / "roles" / arguments["name"].rpartition(".")[2]).is_dir(), arguments
+            if action == "vars":
+                assert set(arguments) <= set(specs()), arguments
 
 
 # --- inventories ----------------------------------------------------------------------------------
@@ -193,45 +297,20 @@ def releases() -> list[Block]:
 def preflight(tmp_path_factory: pytest.TempPathFactory) -> str:
     """What a run of preflight says, in which each block is a host."""
     folder = tmp_path_factory.mktemp("inventory")
-    hosts = {}
+    # An inventory each, in a folder each: paths in it are relative to that.
+    inventories: list[str] = []
     for block in releases():
-        given = variables_of(block)
-        if "mlflow_overlay" in given and "/" in given["mlflow_overlay"]:
-            # The reader's own overlay is the last one that the page has shown.
-            shown = before(block, "overlay") or [
-                Block(block.page, block.line, "yaml", "resources: []")
-            ]
-            document = whole(shown[-1])
-            document["resources"] = document["resources"] or [PRODUCTION]
-            given["mlflow_overlay"] = str(overlay(folder / host(block), block, document))
-        hosts[host(block)] = {"mlflow_environment": "production", **given}
-    inventory = {
-        "all": {
-            "hosts": hosts,
-            "vars": {
-                "ansible_connection": "local",
-                "ansible_python_interpreter": str(BIN / "python"),
-                "preflight_cluster": False,
-            },
-        }
+        file = lay_out(folder / host(block), block.page) / "hosts.yml"
+        hosts = {host(block): {"mlflow_environment": "production", **variables_of(block)}}
+        file.write_text(json.dumps({"all": {"hosts": hosts}}), encoding="utf-8")
+        inventories += ["-i", str(file)]
+    shared = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": str(BIN / "python"),
+        "preflight_cluster": False,
     }
-    (folder / "hosts.yml").write_text(json.dumps(inventory), encoding="utf-8")
     (folder / "play.yml").write_text(PLAY, encoding="utf-8")
-    done = subprocess.run(
-        [BIN / "ansible-playbook", "-i", folder / "hosts.yml", folder / "play.yml"],
-        env={
-            **os.environ,
-            "PATH": f"{BIN}:{tree.CACHED_TOOLS}:{os.environ['PATH']}",
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_NOCOLOR": "1",
-        },
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    done = playbook(*inventories, "-e", json.dumps(shared), str(folder / "play.yml"))
     return done.stdout
 
 
