@@ -12,7 +12,11 @@ import typing as t
 import yaml
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory import connection, overlays
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory import (
+    connection,
+    identity,
+    overlays,
+)
 from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory import values as variables
 
 
@@ -91,8 +95,16 @@ class ActionModule(ActionBase):
             argument_spec={
                 "roles": {"type": "list", "elements": "str", "required": True},
                 "connection": {"type": "bool", "default": True},
+                "assume": {"type": "dict", "default": {}},
             }
         )
+        refused = identity.left_out(
+            task_vars.get("ansible_run_tags") or (), task_vars.get("ansible_skip_tags") or ()
+        )
+        if refused:
+            result.update(failed=True, msg=refused)
+            return result
+        task_vars = {**arguments["assume"], **task_vars}
         specs = role_specs(arguments["roles"])
         problems = variables.unknown_names(task_vars, specs)
         values, template_problems = self._values(specs, task_vars)
@@ -113,6 +125,7 @@ class ActionModule(ActionBase):
         if problems:
             result.update(failed=True, msg=variables.report(problems))
             return result
+        namespace = str(settings.get("mlflow_namespace") or _namespace(overlay))
         result.update(
             changed=False,
             msg=f"All variables are good; the cluster is {chosen.source or 'not needed'}.",
@@ -120,7 +133,14 @@ class ActionModule(ActionBase):
             cluster=chosen.source,
             overlay=overlay,
             components=components,
-            namespace=str(settings.get("mlflow_namespace") or _namespace(overlay)),
+            namespace=namespace,
+            identity=identity.identity(
+                settings,
+                specs,
+                chosen.options,
+                chosen.source,
+                [overlay, *components, namespace],
+            ),
         )
         return result
 

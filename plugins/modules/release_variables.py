@@ -17,6 +17,7 @@ description:
   - Finds unknown names that start with C(mlflow_) and suggests the one that was meant, values of
     the wrong type, values that cannot work, an overlay or component that is not there, and a
     kubeconfig that is missing or has no such context.
+  - Refuses a run that leaves steps out by C(--tags) or C(--skip-tags).
   - The value of a secret is never part of a message.
 author:
   - mlops.mlflow contributors (@mlops-mlflow)
@@ -30,6 +31,10 @@ options:
     description: Whether a cluster is needed, and so a kubeconfig that names one.
     type: bool
     default: true
+  assume:
+    description: Values of variables that are not set.
+    type: dict
+    default: {}
 attributes:
   action:
     description: Runs on the controller.
@@ -86,4 +91,10 @@ namespace:
   returned: success
   type: str
   sample: mlflow-production
+identity:
+  description:
+    - Which release it is - a digest of the cluster, the namespace, and all that the build is made
+      from, secrets apart. What was found for one is of no use for another.
+  returned: success
+  type: str
 """

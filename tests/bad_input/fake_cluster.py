@@ -32,6 +32,8 @@ class FakeCluster:
     version: tuple[int, str] = (200, json.dumps({"gitVersion": "v1.37.2"}))
     namespace: dict[str, t.Any] | None = None
     requests: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    # The same with what was sent along, in order: what a request is about, its body may say.
+    heard: list[str] = dataclasses.field(default_factory=list)
     url: str = ""
 
     def writes(self) -> list[tuple[str, str]]:
@@ -45,6 +47,7 @@ class FakeCluster:
     def answer(self, method: str, path: str, body: dict[str, t.Any]) -> tuple[int, str]:
         """Answer one request."""
         self.requests.append((method, path))
+        self.heard.append(f"{method} {path} {json.dumps(body)}")
         if path == "/version":
             return self.version
         if path == REVIEWS:
@@ -154,19 +157,21 @@ class Site:
         variables: dict[str, t.Any],
         *options: str,
         playbook: str = "site.yml",
+        timeout: float = 60,
     ) -> Outcome:
         """Run site.yml, or another playbook, with the variables on top of an inventory."""
         given = self.write("variables.json", json.dumps(variables))
         command = ["ansible-playbook", playbook, "-e", f"@{given}", *options]
         if inventory:
-            command += ["-i", f"inventories/{inventory}"]
+            # One of the repository's, or any other by its path.
+            command += ["-i", f"inventories/{inventory}" if "/" not in inventory else inventory]
         done = subprocess.run(
             command,
             cwd=ROOT,
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=timeout,
             check=False,
             stdin=subprocess.DEVNULL,
         )

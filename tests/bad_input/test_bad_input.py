@@ -31,7 +31,9 @@ def assert_refused(
     outcome = site.run(inventory, variables)
     assert outcome.status != 0, outcome.output
     assert cluster.writes() == [], "the cluster was written to"
-    assert outcome.output.count("fatal: [localhost]") == 1, outcome.output
+    # Where it happened, and at the end.
+    host = f"mlflow-{inventory}" if inventory else "localhost"
+    assert outcome.output.count(f"fatal: [{host}]") == 2, outcome.output
     message = " ".join(re.sub(r"^fatal: .*$", "", outcome.output, flags=re.MULTILINE).split())
     for words in expected:
         assert words in message, outcome.output

@@ -101,7 +101,7 @@ def test_a_role_s_variables_bear_its_name(role: str) -> None:
 def test_each_variable_is_described(role: str) -> None:
     for name, option in options(role).items():
         assert option["description"], name
-        assert option["type"] in {"str", "int", "bool", "list", "dict", "path"}, name
+        assert option["type"] in {"str", "int", "bool", "list", "dict", "path", "raw"}, name
         assert option["type"] != "list" or "elements" in option, name
 
 

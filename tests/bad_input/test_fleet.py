@@ -1,0 +1,239 @@
+# Copyright: (c) 2026, mlops.mlflow contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Many releases in one run, or one after another: nothing of one is used for another."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import typing as t
+
+import pytest
+import yaml
+from ansible_collections.mlops.mlflow.tests.bad_input.fake_cluster import ROOT, FakeCluster, Site
+
+# The roles that work on a release, and what each needs to go as far as it can without a release.
+ROLES: dict[str, dict[str, t.Any]] = {
+    "plan": {},
+    "release": {},
+    "backup": {},
+    "restore": {"mlflow_backup": "latest"},
+    "rollback": {},
+    "rotate": {"rotate_secrets": ["flask-secret-key"]},
+    "teardown": {"teardown_confirm": "{{ mlflow_namespace }}"},
+    "status": {},
+}
+TEAM = re.compile(r"team-[a-z]\b")
+PLAYBOOKS = sorted(
+    path.stem
+    for path in (ROOT / "playbooks").glob("[a-z]*.yml")
+    if path.stem not in {"awx", "kind", "pin"}
+)
+LOCAL = {
+    "ansible_connection": "local",
+    "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+}
+
+
+def inventory(site: Site, hosts: dict[str, dict[str, t.Any]], **variables: t.Any) -> str:
+    """Write an inventory of releases; return its path."""
+    return site.write(
+        "fleet/hosts.yml",
+        json.dumps(
+            {"all": {"hosts": hosts, "vars": LOCAL | {"mlflow_environment": "staging"} | variables}}
+        ),
+    )
+
+
+def teams(*names: str) -> dict[str, dict[str, t.Any]]:
+    """Return a host for each team."""
+    return {name: {"mlflow_namespace": name} for name in names}
+
+
+def table(output: str) -> dict[str, list[str]]:
+    """Return the lines of the table at the end, by release."""
+    said = output.rpartition("Say how each release went")[2].partition("TASK")[0]
+    found = re.findall(r"^ {8}(\w.*)$", said, re.MULTILINE)
+    assert found[0].split() == ["name", "namespace", "version", "outcome", "seconds", "reason"]
+    return {line.split()[0]: line.split() for line in found[1:]}
+
+
+def tour(names: list[str]) -> list[str]:
+    """Return a walk in which every name follows every name, itself included, once."""
+    left = {name: list(names) for name in names}
+    walk: list[str] = []
+    path = [names[0]]
+    while path:
+        if left[path[-1]]:
+            path.append(left[path[-1]].pop())
+        else:
+            walk.append(path.pop())
+    return walk[::-1]
+
+
+def test_a_tour_has_every_pair_once() -> None:
+    walk = tour(list(ROLES))
+    pairs = list(itertools.pairwise(walk))
+    assert sorted(pairs) == sorted(itertools.product(ROLES, repeat=2))
+
+
+def entry(number: int, role: str, namespace: str, url: str) -> list[dict[str, t.Any]]:
+    """Return the tasks that run a role, however it ends, and then tell the cluster so."""
+    return [
+        {
+            "block": [
+                {
+                    "ansible.builtin.include_role": {
+                        "name": f"mlops.mlflow.{role}",
+                        "rolespec_validate": False,
+                    },
+                    "vars": {**ROLES[role], "mlflow_namespace": namespace},
+                }
+            ],
+            "rescue": [{"ansible.builtin.meta": "noop"}],
+        },
+        {
+            "ansible.builtin.uri": {"url": f"{url}/end/{number}", "status_code": [404]},
+            "check_mode": False,
+        },
+    ]
+
+
+def ended(number: int) -> str:
+    """Return what the cluster hears at the end of the role with this number."""
+    return f"GET /end/{number} {{}}"
+
+
+def test_no_role_uses_what_another_learned_of_another_release(
+    site: Site, cluster: FakeCluster
+) -> None:
+    """Every role after every role, on one host, the namespace another one each time."""
+    cluster.namespace = {"metadata": {"name": "any"}}
+    walk = tour(list(ROLES))
+    spaces = ["team-a" if number % 2 else "team-b" for number in range(len(walk))]
+    tasks = [
+        task
+        for number, (role, space) in enumerate(zip(walk, spaces, strict=True))
+        for task in entry(number, role, space, cluster.url)
+    ]
+    play = [{"hosts": "all", "gather_facts": False, "tasks": tasks}]
+    playbook = site.write("tour.yml", yaml.safe_dump(play))
+    hosts = inventory(site, {"one": {}})
+    outcome = site.run(hosts, {}, "--check", playbook=playbook, timeout=1200)
+    assert outcome.status == 0, outcome.output
+    heard = iter(cluster.heard)
+    for number, (role, space) in enumerate(zip(walk, spaces, strict=True)):
+        # Up to the request that tells its end.
+        requests = list(iter(lambda: next(heard), ended(number)))
+        about = {found for request in requests for found in TEAM.findall(request)}
+        before = walk[number - 1] if number else "nothing"
+        assert about == {space}, f"{role} for {space} after {before}: asked about {about}"
+
+
+def test_the_releases_of_an_inventory_are_each_their_own(site: Site, cluster: FakeCluster) -> None:
+    hosts = inventory(
+        site,
+        teams("team-a", "team-b"),
+        plan_file=f"{site.folder}/{{{{ inventory_hostname }}}}.json",
+    )
+    outcome = site.run(hosts, {}, playbook="playbooks/plan.yml")
+    assert outcome.status == 0, outcome.output
+    for team in ("team-a", "team-b"):
+        plan = json.loads((site.folder / f"{team}.json").read_text(encoding="utf-8"))
+        assert f"Namespace/{team}" in plan["add"]
+    lines = table(outcome.output)
+    assert set(lines) == {"team-a", "team-b"}
+    assert all(line[1] == name and line[3] == "planned" for name, line in lines.items())
+    assert cluster.writes() == []
+
+
+def test_one_that_fails_leaves_the_others_alone(site: Site, cluster: FakeCluster) -> None:
+    hosts = inventory(
+        site, {**teams("team-a", "team-c"), "team-b": {"mlflow_namespace": "b", "mlflow_size": "x"}}
+    )
+    outcome = site.run(hosts, {"mlflow_serial": [1, "100%"]}, playbook="playbooks/plan.yml")
+    assert outcome.status != 0
+    assert outcome.output.count("seconds  reason") == 1
+    lines = table(outcome.output)
+    assert {name: line[3] for name, line in lines.items()} == {
+        "team-a": "planned",
+        "team-b": "failed",
+        "team-c": "planned",
+    }
+    assert lines["team-b"][5].startswith("mlflow_size:")
+    # The last thing that is said, before the recap.
+    assert "mlflow_size:" in outcome.output.rpartition("Fail if the release failed")[2]
+
+
+def test_a_wave_that_fails_is_the_last(site: Site, cluster: FakeCluster) -> None:
+    hosts = inventory(
+        site,
+        {"team-a": {"mlflow_namespace": "a", "mlflow_size": "x"}, **teams("team-b", "team-c")},
+        # As a canary's inventory would have it.
+        mlflow_serial=[1, "100%"],
+    )
+    outcome = site.run(hosts, {}, playbook="playbooks/plan.yml")
+    assert outcome.status != 0
+    lines = table(outcome.output)
+    assert lines["team-a"][3] == "failed"
+    for team in ("team-b", "team-c"):
+        assert lines[team][3:5] == ["not", "begun"]
+    assert not [path for _method, path in cluster.requests if "team-" in path]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--limit", "team-x"], "no hosts to target"),
+        (["--limit", "team-a,team-x"], "--limit: the inventory has no team-x"),
+        (["-e", "mlflow_target=team-x"], "mlflow_target: team-x matches no release."),
+        (
+            ["-e", "mlflow_target=team-a", "--limit", "team-b"],
+            "mlflow_target: team-a matches no release within --limit team-b",
+        ),
+        (["-e", "mlflow_namespace=one"], "team-a, team-b: are one release, namespace one of"),
+        (["-e", "plan_file=plan.json"], "plan_file: is plan.json for each of team-a, team-b"),
+        (["--tags", "migration"], "--tags migration would leave out steps"),
+        (["--skip-tags", "untagged"], "--skip-tags untagged would leave out steps"),
+        (["--start-at-task", "Say what would be done"], "began in the middle (--start-at-task)"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_run_that_cannot_be_meant_is_refused(
+    options: list[str], words: str, site: Site, cluster: FakeCluster
+) -> None:
+    hosts = inventory(site, teams("team-a", "team-b"))
+    outcome = site.run(hosts, {}, *options, playbook="playbooks/plan.yml")
+    assert outcome.status != 0, outcome.output
+    assert words in " ".join(outcome.output.split()), outcome.output
+    assert cluster.requests == []
+
+
+def test_a_target_chooses_one(site: Site, cluster: FakeCluster) -> None:
+    hosts = inventory(site, teams("team-a", "team-b"))
+    outcome = site.run(hosts, {"mlflow_target": "team-b"}, playbook="playbooks/status.yml")
+    assert outcome.status == 0, outcome.output
+    assert set(table(outcome.output)) == {"team-b"}
+    assert not [line for line in cluster.heard if "team-a" in line]
+
+
+def test_a_namespace_can_be_diagnosed_without_an_inventory(
+    site: Site, cluster: FakeCluster
+) -> None:
+    outcome = site.run("", {"mlflow_namespace": "team-a"}, playbook="playbooks/diagnose.yml")
+    assert {found for line in cluster.heard for found in TEAM.findall(line)} == {"team-a"}
+    assert table(outcome.output)["localhost"][1] == "team-a"
+
+
+@pytest.mark.parametrize("playbook", PLAYBOOKS)
+def test_each_playbook_takes_a_fleet(playbook: str) -> None:
+    plays = yaml.safe_load((ROOT / f"playbooks/{playbook}.yml").read_text(encoding="utf-8"))
+    first, work, last = plays
+    assert first["ansible.builtin.import_playbook"] == "_choose.yml"
+    assert last["ansible.builtin.import_playbook"] == "_report.yml"
+    site = yaml.safe_load((ROOT / "playbooks/site.yml").read_text(encoding="utf-8"))[1]
+    for keyword in ("hosts", "strategy", "serial"):
+        assert work[keyword] == site[keyword], keyword
+    assert work["tasks"][0]["vars"]["__common_role"] == {"site": "release"}.get(playbook, playbook)
