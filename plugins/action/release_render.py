@@ -8,16 +8,14 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import re
 import shutil
-import subprocess
 import tempfile
 import typing as t
 
 import yaml
 from ansible.plugins.action import ActionBase
 from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory import overlays
-from ansible_collections.mlops.mlflow.plugins.plugin_utils._render import kustomization
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._render import kustomization, kustomize
 
 _TIMEOUT = 60
 _BOILERPLATE = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}
@@ -59,8 +57,9 @@ _OPTIONS: dict[str, dict[str, t.Any]] = {
     "size": {"type": "str", "default": ""},
     "autoscaling": {"type": "dict", "default": {}},
     "database_max_connections": {"type": "int"},
+    "kustomize": {"type": "dict", "default": {}},
 }
-_NOT_SETTINGS = ("overlay", "components", "smoke_test", "backup")
+_NOT_SETTINGS = ("overlay", "components", "smoke_test", "backup", "kustomize")
 _BACKUP = overlays.KUSTOMIZE / "components" / "backup"
 
 
@@ -68,81 +67,92 @@ class RenderError(Exception):
     """Why there is no render; the message is fixed and holds no value of a manifest."""
 
 
-def builder() -> list[str]:
-    """Return the command that builds a kustomization, from PATH."""
-    if shutil.which("kustomize"):
-        return ["kustomize", "build"]
-    if shutil.which("kubectl"):
-        return ["kubectl", "kustomize"]
+def builder(wanted: dict[str, t.Any]) -> kustomize.Kustomize:
+    """Return what builds a kustomization: the binary that is named, else one from PATH."""
+    named = wanted.get("binary") or ""
+    for name in [named] if named else ["kustomize", "kubectl"]:
+        found = shutil.which(os.path.expanduser(name))
+        if found:
+            return kustomize.Kustomize(
+                found, bool(wanted.get("enable_helm")), wanted.get("environment"), _TIMEOUT
+            )
+    if named:
+        raise RenderError(f"mlflow_kustomize.binary: there is no program {named}")
     raise RenderError("neither kustomize nor kubectl is on the controller's PATH")
-
-
-def _culprits(stderr: str, folder: pathlib.Path) -> str:
-    """Return the names of the overlay's own files that kustomize's error mentions.
-
-    Only names that are known to be files or entries of the overlay: the rest of an error may
-    quote what a manifest holds.
-    """
-    known = {path.name for path in folder.rglob("*") if path.is_file()}
-    file = overlays.kustomization_file(folder)
-    if file is not None:
-        known |= set(re.findall(r"[\w./-]+", file.read_text(encoding="utf-8", errors="replace")))
-    said = {word for word in re.findall(r"[\w.-]+\.ya?ml", stderr) if word in known}
-    return f" (it complains about {', '.join(sorted(said))})" if said else ""
 
 
 class Workshop:
     """A temporary folder in which kustomizations on top of an overlay are built."""
 
-    def __init__(self, folder: str, overlay: str, components: list[str]) -> None:
+    def __init__(
+        self, folder: str, overlay: str, components: list[str], build: kustomize.Kustomize
+    ) -> None:
         # kustomize resolves links before it goes up a relative path, and so must we.
         self.folder = pathlib.Path(os.path.realpath(folder))
         self.overlay = pathlib.Path(os.path.realpath(overlay))
         self.components = [pathlib.Path(os.path.realpath(item)) for item in components]
+        self._users = list(self.components)
         self._below = self.overlay
-        self._command = builder()
+        self._kustomize = build
         self._count = 0
 
-    def _relative(self, path: pathlib.Path, start: pathlib.Path) -> str:
-        return os.path.relpath(path, start)
+    def build(
+        self, part: kustomization.Object, pieces: t.Iterable[tuple[str, kustomization.Object]] = ()
+    ) -> list[kustomization.Object]:
+        """Build what there is with a part of a kustomization on top.
 
-    def build(self, part: dict[str, t.Any], what: str) -> list[kustomization.Object]:
-        """Build the overlay with the given part of a kustomization on top."""
+        When that fails, pieces of the part are tried one by one, to name the one that fails.
+        """
+        try:
+            return _parse(self._built(part, self.components), self.overlay)
+        except kustomize.NoAnswerError as error:
+            raise RenderError(str(error)) from None
+        except kustomize.BuildError as error:
+            raise RenderError(self._culprit(part, list(pieces), error)) from None
+
+    def _built(self, part: kustomization.Object, components: list[pathlib.Path]) -> str:
         self._count += 1
         root = self.folder / str(self._count)
         root.mkdir(mode=0o700)
-        document = {
-            **_BOILERPLATE,
-            "resources": [self._relative(self._below, root)],
-            **part,
-        }
-        if self.components:
-            document["components"] = [self._relative(item, root) for item in self.components]
+        document = {**_BOILERPLATE, "resources": [os.path.relpath(self._below, root)], **part}
+        if components:
+            document["components"] = [os.path.relpath(item, root) for item in components]
         text = json.dumps(document, indent=1)  # which is YAML, too
         (root / "kustomization.yaml").write_text(text, encoding="utf-8")
-        try:
-            done = subprocess.run(
-                [*self._command, str(root)],
-                capture_output=True,
-                text=True,
-                timeout=_TIMEOUT,
-                check=False,
-                stdin=subprocess.DEVNULL,
-            )
-        except subprocess.TimeoutExpired:
-            raise RenderError(
-                f"kustomize did not finish building {self.overlay} in {_TIMEOUT} s; does it name "
-                "something on the network?"
-            ) from None
-        except OSError:
-            raise RenderError(f"{self._command[0]} cannot be started") from None
-        if done.returncode != 0:
-            raise RenderError(
-                f"kustomize cannot build {self.overlay}{what}"
-                f"{_culprits(done.stderr, self.overlay)}; to see why: "
-                f"kubectl kustomize {self.overlay}"
-            )
-        return _parse(done.stdout, self.overlay)
+        return self._kustomize.build(root)
+
+    def _culprit(
+        self,
+        part: kustomization.Object,
+        pieces: list[tuple[str, kustomization.Object]],
+        error: kustomize.BuildError,
+    ) -> str:
+        """Say whose fault a failure is: the overlay's, a component's, or of what is set."""
+        folders = [self.overlay, *self._users]
+
+        def fails(build: t.Callable[[], str]) -> str:
+            try:
+                build()
+            except kustomize.BuildError as found:
+                return kustomize.readable(found, folders)
+            except kustomize.NoAnswerError:
+                return ""  # the first error is told
+            return ""
+
+        said = fails(lambda: self._kustomize.build(self.overlay))
+        if said:
+            return f"kustomize cannot build {self.overlay}: {said}"
+        fine = f"{self.overlay} builds, but not with"
+        for count, component in enumerate(self.components, 1):
+            said = fails(lambda upto=count: self._built({}, self.components[:upto]))  # type: ignore[misc]
+            if said:
+                whose = " of mlflow_components" if component in self._users else ""
+                return f"{fine} the component {component}{whose}: {said}"
+        for variables, piece in pieces:
+            said = fails(lambda more=piece: self._built(more, self.components))  # type: ignore[misc]
+            if said:
+                return f"{fine} what {variables} sets: {said}"
+        return f"{fine} {', '.join(sorted(part))} on top: {kustomize.readable(error, folders)}"
 
     def go_on_top(self) -> None:
         """Let what is built from now on stand on what was built last, components included."""
@@ -172,10 +182,11 @@ def settings_from(arguments: dict[str, t.Any]) -> kustomization.Settings:
 def render(arguments: dict[str, t.Any], folder: str) -> list[kustomization.Object]:
     """Return the objects of the release, everything that is set applied, Jobs renamed."""
     settings = settings_from(arguments)
-    shop = Workshop(folder, arguments["overlay"], arguments["components"])
+    build = builder(arguments["kustomize"])
+    shop = Workshop(folder, arguments["overlay"], arguments["components"], build)
     # What others have something to say about comes first.
     shop.components.sort(key=overlays.rank)
-    plain = shop.build({}, " with the components of mlflow_components" if shop.components else "")
+    plain = shop.build({})
     wanted = ["migration"] + (["smoke-test"] if arguments["smoke_test"] else [])
     # Before the inventory's own, which may have something to say about their Jobs.
     if kustomization.external_secrets(settings) and not kustomization.find(
@@ -198,16 +209,18 @@ def render(arguments: dict[str, t.Any], folder: str) -> list[kustomization.Objec
         # What they add refers to what is there, which holds within a namespace only.
         namespace = kustomization.namespace_of(plain)
         where = {"namespace": namespace} if namespace else {}
-        whole = shop.build(where, " with the collection's own components")
+        whole = shop.build(where)
     shop.go_on_top()
-    edited = shop.build(kustomization.edits(whole, settings), " with the inventory's settings")
+    edited = shop.build(
+        kustomization.edits(whole, settings), kustomization.named_edits(whole, settings)
+    )
     version = settings.version or kustomization.version_of(edited)
     patches = kustomization.rename_patches(kustomization.job_names(edited, version))
     if not patches:
         return edited
     # The Jobs' names depend on what they became.
     shop.go_on_top()
-    return shop.build({"patches": patches}, " with the Jobs' names")
+    return shop.build({"patches": patches}, [("the names of the Jobs", {"patches": patches})])
 
 
 def backup_of(

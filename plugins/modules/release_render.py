@@ -178,6 +178,20 @@ options:
     description: How long ago something must have been deleted for C(gc) to remove it.
     type: str
     default: ""
+  kustomize:
+    description: What builds, and how it is called.
+    type: dict
+    default: {}
+    suboptions:
+      binary:
+        description: The kustomize or kubectl to call; else the one on the controller's E(PATH).
+        type: str
+      enable_helm:
+        description: Whether kustomize may inflate Helm charts.
+        type: bool
+      environment:
+        description: Environment variables for the binary.
+        type: dict
 attributes:
   action:
     description: Runs on the controller.

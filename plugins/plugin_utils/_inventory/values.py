@@ -463,10 +463,6 @@ def _check_service(settings: dict[str, t.Any]) -> t.Iterator[str]:
         yield "mlflow_node_port: a Service of type ClusterIP (mlflow_service_type) has none"
 
 
-# Five fields, or one of Kubernetes' short names for them.
-_SCHEDULE = re.compile(
-    r"@(yearly|annually|monthly|weekly|daily|midnight|hourly)|[\d*/,A-Za-z-]+( [\d*/,A-Za-z?-]+){4}"
-)
 _AGE = re.compile(r"(?=\d)(\d+d)?(\d+h)?(\d+m)?(\d+s)?")
 
 
@@ -477,6 +473,24 @@ def _check_gc(settings: dict[str, t.Any]) -> t.Iterator[str]:
     age = settings.get("mlflow_gc_older_than", "")
     if age and not _AGE.fullmatch(age):
         yield f"mlflow_gc_older_than: {age!r} is not an age, such as 30d or 1d12h"
+
+
+_BINARIES = ("kustomize", "kubectl")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def _check_kustomize(settings: dict[str, t.Any]) -> t.Iterator[str]:
+    wanted = settings.get("mlflow_kustomize") or {}
+    binary = wanted.get("binary") or ""
+    if binary and not binary.endswith(_BINARIES):
+        # By its name the lookup knows how to call it.
+        yield f"mlflow_kustomize.binary: must end with kustomize or kubectl, not {binary!r}"
+    for name, value in (wanted.get("environment") or {}).items():
+        where = f"mlflow_kustomize.environment.{name}"
+        if not _VARIABLE.fullmatch(str(name)):
+            yield f"{where}: is not the name of an environment variable"
+        elif not isinstance(value, str):
+            yield f"{where}: must be a string; put it in quotes"
 
 
 def _check_run(settings: dict[str, t.Any]) -> t.Iterator[str]:
@@ -506,7 +520,6 @@ GIVEN = {
     "kek-passphrase": "mlflow_kek_passphrase",
     "admin-password": "mlflow_admin_password",
 }
-_OBJECT_NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 _SECRET_KEY = re.compile(r"[-._A-Za-z0-9]{1,253}")
 _OWN_SECRETS = ("mlflow-credentials", "mlflow-external")
 # What an entry of mlflow_secrets may say. The argument spec describes it once, in words: as options
@@ -609,6 +622,7 @@ def check_values(
         *_check_gc(settings),
         *_check_exposure(settings),
         *_check_run(settings),
+        *_check_kustomize(settings),
         *_check_secrets(settings, development_values),
         *_check_sources(settings),
     ]
