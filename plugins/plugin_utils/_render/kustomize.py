@@ -27,7 +27,7 @@ from ansible.errors import AnsibleError
 from ansible_collections.kubernetes.core.plugins.lookup.kustomize import LookupModule
 
 NEEDED = (5, 4)
-_LONGEST_LINE = 400
+_LONGEST_LINE = 600
 _LARGEST_FILE = 262144
 _MOST_FOLDERS = 50
 _HIDDEN = "********"

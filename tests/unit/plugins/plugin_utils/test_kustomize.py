@@ -164,7 +164,7 @@ def test_a_component_of_the_user_s_is_named(tmp_path: pathlib.Path) -> None:
     message = str(caught.value)
     assert message.startswith(f"{os.path.realpath(STAGING)} builds, but not with the component ")
     assert f"{tmp_path}/bad of mlflow_components: " in message
-    assert "gone.yml: no such file" in message
+    assert "gone.yml" in message.partition("mlflow_components: ")[2]
 
 
 def test_what_of_ours_does_not_build_is_named(tmp_path: pathlib.Path) -> None:
