@@ -26,17 +26,27 @@ options:
         pulled.
       - V(image_pull) (30, or 0 if the registry says not found or unauthorised) - the image cannot
         be pulled.
-      - V(config) (5) - a container refers to a Secret, a ConfigMap or a key that does not exist.
-      - V(container_start) (20) - a container cannot be created or its command not be run. Once it
+      - V(config) (20) - a container refers to a Secret, a ConfigMap or a key that does not exist.
+        A kubelet looks again after 10 to 15 seconds.
+      - V(sandbox) (60) - a node cannot make ready for a pod, its network or devices first of all.
+      - V(container_start) (30) - a container cannot be created or its command not be run. Once it
         is in back-off for that, it is certain at once.
       - V(crash_loop) (0) - a container of the current revision keeps ending; it is in back-off, or
-        was restarted twice and is not up. Init containers included.
+        was restarted twice and has ended again. An init container or a sidecar that is in back-off
+        after its second try gets a third one within 30 seconds.
       - V(oom_killed) (0) - the same, killed for its memory limit.
-      - V(unschedulable) (60) - no node takes a pod. An autoscaler that adds one stops the clock.
+      - V(unschedulable) (60) - no node takes a pod. An autoscaler that adds one, and a
+        scheduler that makes room for it, stop the clock.
       - V(volume) (60, or 0 for a claim that lost its volume) - a claim cannot be bound, or a volume
-        not be mounted.
+        not be mounted. A provisioner that is at work stops the clock.
       - V(quota_or_admission) (10, or 30 for a webhook that does not answer) - the API server
-        refuses to create a pod, because of a quota, Pod Security or a webhook.
+        refuses to create a pod, because of a quota, Pod Security, a policy or a webhook. Pods that
+        are going, and so empty a quota, stop the clock.
+      - V(rejected) (30) - nodes reject or evict one pod after the other.
+      - V(blocked) (10) - a rollout waits for what does not come by itself. That is 10 seconds for
+        the pod of an older revision that a StatefulSet does not replace, and for a sidecar that
+        keeps a Job from ending. A gate, a node that is not ready, or an old pod that does not go is
+        named at once, and is no failure before O(timeout) unless a tolerance is given here.
       - V(job_failed) (0) - a Job failed.
       - V(progress_deadline) (0) - the controller itself gave up.
       - V(schema_behind), V(schema_ahead), V(schema_unknown), V(schema_partial) (0) - MLflow's
@@ -90,7 +100,9 @@ notes:
   - "The account needs the verbs C(list) and C(watch) in the namespace: on C(pods),
     C(persistentvolumeclaims) and C(events) of the core group; on C(deployments), C(replicasets),
     C(statefulsets), C(daemonsets) and C(controllerrevisions) of C(apps); on C(jobs) of C(batch).
-    Each is needed only if an object of that kind is waited for. C(get) on C(pods/log) lets a
+    Each is needed only if an object of that kind is waited for. Without C(events),
+    C(persistentvolumeclaims) or C(controllerrevisions) a wait works, knows less of causes, and says
+    so. C(get) on C(pods/log) lets a
     failure show the log. The role C(view) of Kubernetes has all of these."
   - Passwords, tokens and keys that are recognised are masked in logs, events and messages.
 """

@@ -231,7 +231,9 @@ failure:
       type: str
       sample: "Read the whole log: kubectl -n mlflow logs mlflow-7c9f5d-x2x7k -c mlflow --previous"
     events:
-      description: The last events about the objects concerned, the oldest first.
+      description:
+        - The last events about the objects concerned, the oldest first.
+        - When the time was up, what is not as it should be in their conditions comes before.
       type: list
       elements: str
     logs:

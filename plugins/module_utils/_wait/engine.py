@@ -17,7 +17,13 @@ import typing as t
 
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Api, ApiError
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import (
+    CLAIM,
     COMPANIONS,
+    DEPLOYMENT,
+    EVENT,
+    JOB,
+    REVISION,
+    STATEFUL_SET,
     Kind,
 )
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait import watch as _watch
@@ -36,6 +42,7 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._wait.schema import M
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.state import (
     Clock,
     State,
+    condition,
 )
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict import (
     READY,
@@ -44,6 +51,10 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict import 
     current_pods,
     judge,
 )
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict_terms import (
+    identity,
+    leaving,
+)
 
 # After a stream came back: how long to listen before calling anything a failure (seconds), and
 # from what length on an outage makes every tolerance start anew.
@@ -51,7 +62,10 @@ GRACE = 1.0
 LONG_OUTAGE = 5.0
 # Seconds between two rounds of finding out more about what is not ready yet.
 MEANWHILE_PAUSE = 4.0
-
+# A wait that is to look once only gives the API server so long for its first lists (seconds).
+FIRST_LOOK = 15.0
+# What tells why, but not whether: an account that may not list it waits all the same.
+OPTIONAL = frozenset({EVENT, CLAIM, REVISION})
 
 __all__ = ["Check", "CheckResult", "Engine", "Options", "Seen", "api_message"]
 
@@ -74,6 +88,16 @@ class _Checked(t.NamedTuple):
 class _Learned(t.NamedTuple):
     round: int
     result: CheckResult | None
+
+
+class _Broke(t.NamedTuple):
+    """A check ended with an error that nobody expected."""
+
+    error: Exception
+
+
+class CheckError(Exception):
+    """A check could not be made: a mistake in its options, or in itself."""
 
 
 class Engine:
@@ -114,6 +138,9 @@ class Engine:
         self._check_pods: frozenset[str] = frozenset()
         self._learning = False
         self._learn_due = self._outcome.start + MEANWHILE_PAUSE
+        # When the wait began, on the API server's clock; known from its first answer on.
+        self._since: float | None = None
+        self._migrating = False
         self.facts: dict[str, t.Any] = {}
 
     # --- The wait --------------------------------------------------------------------------------
@@ -127,6 +154,8 @@ class Engine:
             return self._wait()
         except ApiError as error:
             return self._outcome.result(False, None, self._outcome.clean(api_message(error)))
+        except CheckError as error:
+            return self._outcome.result(False, None, self._outcome.clean(str(error)))
         finally:
             for watch in self._watches:
                 watch.stop()
@@ -146,13 +175,14 @@ class Engine:
 
     def _look_once(self) -> dict[str, t.Any]:
         for kind, namespace in self._streams():
-            items, _version = self._api.list_all(kind, namespace)
+            try:
+                items, _version = self._api.list_all(kind, namespace)
+            except ApiError as error:
+                self._do_without(kind, namespace, error)
+                continue
             self._state.replace(kind, namespace, items, self._clock())
         self._judge()
-        if self._outcome.all_ready() and self._check:
-            self._outcome.checked = self._check(self._outcome.seen())
-            self.facts = dict(self._outcome.checked.facts)
-            _failures, _due = self._judge()
+        self._check_now()
         if self._is_done():
             return self._outcome.result(True, None, self._outcome.ready_message())
         problems = [
@@ -162,6 +192,26 @@ class Engine:
         words = problems[0].message if problems else self._outcome.pending_words()
         return self._outcome.result(False, None, self._outcome.clean(f"not ready now: {words}"))
 
+    def _check_now(self) -> None:
+        """Make the check, and wait for what it finds."""
+        if self._check is None or not self._outcome.all_ready():
+            return
+        try:
+            self._outcome.checked = self._check(self._outcome.seen())
+        except Exception as error:  # told as what it is
+            raise _told(error) from error
+        self.facts = dict(self._outcome.checked.facts)
+        self._judge()
+
+    def _do_without(self, kind: Kind, namespace: str | None, error: ApiError) -> None:
+        """Go on without a kind that this account may not see, or end the wait."""
+        asked_for = any(target.kind == kind for target in self._targets)
+        if error.status != 403 or kind not in OPTIONAL or asked_for:
+            raise error
+        self._state.hide(kind, namespace)
+        self._down.pop((kind, namespace), None)
+        self._outcome.cannot_see(kind, error)
+
     def _begin_watching(self) -> None:
         for kind, namespace in self._streams():
             watch = _watch.Watch(self._api, kind, namespace, self._reports, self._options.timeout)
@@ -169,25 +219,38 @@ class Engine:
             watch.start()
 
     def _wait(self) -> dict[str, t.Any]:
-        end = self._outcome.start + self._options.timeout
+        start, looks_once = self._outcome.start, self._options.timeout <= 0
+        end = start + (FIRST_LOOK if looks_once else self._options.timeout)
         streams = self._streams()
         # With nothing to follow there is nothing to wait for.
-        due: float | None = None if streams else self._outcome.start
+        due: float | None = None if streams else start
         while True:
             now = self._now()
             self._take_reports(min(due or end, end) - now)
             now = self._now()
-            if all(self._state.is_synced(*stream) for stream in streams):
+            looked = all(self._state.is_synced(*stream) for stream in streams)
+            if looked:
                 failures, due = self._judge()
-                self._run_check(now)
-                if self._is_done():
+                if looks_once:
+                    self._check_now()
+                else:
+                    self._run_check(now)
+                if self._is_done() and self._is_up_to_date(now):
                     return self._outcome.result(True, None, self._outcome.ready_message())
                 ended = self._conclude(failures)
                 if ended:
                     return ended
                 self._show_progress(now)
-            if now >= end:
+            if now >= end or (looked and looks_once):
                 return self._timed_out()
+
+    def _is_up_to_date(self, now: float) -> bool:
+        """Say whether what is known is of now: nothing is ready by what was seen before an outage.
+
+        Events say why, not whether.
+        """
+        lost = [kind for kind, _namespace in self._down if kind != EVENT]
+        return not lost and now >= self._quiet_until
 
     def _timed_out(self) -> dict[str, t.Any]:
         unlisted = [kind for kind, ns in self._streams() if not self._state.is_synced(kind, ns)]
@@ -212,6 +275,8 @@ class Engine:
         if isinstance(report, _Learned):
             self._take_learned(report, now)
             return
+        if isinstance(report, _Broke):
+            raise _told(report.error) from report.error
         stream = (report.kind, report.namespace)
         if isinstance(report, _watch.Listed):
             self._state.replace(report.kind, report.namespace, report.items, self._clock())
@@ -225,7 +290,7 @@ class Engine:
         elif isinstance(report, _watch.Resumed):
             self._recover(stream, now)
         elif isinstance(report, _watch.GaveUp):
-            raise report.error
+            self._do_without(report.kind, report.namespace, report.error)
 
     def _recover(self, stream: tuple[Kind, str | None], now: float) -> None:
         since = self._down.pop(stream, None)
@@ -242,23 +307,10 @@ class Engine:
     def _judge(self) -> tuple[list[Problem], float | None]:
         """Judge every object; return what is a failure now, and when to look again (monotonic)."""
         clock = self._clock()
-        rules = Rules(self._options.settle, migrating=self._migrating())
-        problems: list[Problem] = []
-        rechecks: list[float] = []
-        for target in self._targets:
-            verdict = judge(target, self._state, clock, rules)
-            self._outcome.remember(target, verdict, clock.now)
-            problems += verdict.problems
-            if verdict.recheck is not None:
-                rechecks.append(clock.now + max(0.01, verdict.recheck))
-        if self._outcome.checked and self._outcome.all_ready():
-            problems += self._outcome.checked.problems
-        if self._outcome.learned and not self._outcome.all_ready():
-            problems += [
-                problem
-                for problem in self._outcome.learned.problems
-                if not (rules.migrating and problem.reason in MIGRATABLE)
-            ]
+        if self._since is None:
+            self._since = clock.wall - (clock.now - self._outcome.start)
+        rechecks = self._judge_targets(clock)
+        problems = self._problems()
         for problem in problems:
             if problem.key not in self._noted:
                 self._noted.add(problem.key)
@@ -266,7 +318,8 @@ class Engine:
                     f"{problem.kind}/{problem.name}",
                     f"{problem.reason}: {problem.message}",
                 )
-        failures, due = self._tracker.observe(problems, clock.now)
+        alive, well = self._alive_and_well()
+        failures, due = self._tracker.observe(problems, clock.now, alive, well)
         if self._down or clock.now < self._quiet_until:
             rechecks.append(self._quiet_until if not self._down else clock.now + 1.0)
             failures = []
@@ -278,13 +331,93 @@ class Engine:
             rechecks.append(due)
         return failures, min(rechecks, default=None)
 
-    def _migrating(self) -> bool:
-        return any(
-            target.kind.kind == "Job"
-            and (verdict := self._outcome.verdicts.get(target)) is not None
-            and verdict.status != READY
+    def _judge_targets(self, clock: Clock) -> list[float]:
+        """Judge every object; return when time alone may change a verdict (monotonic).
+
+        Jobs come first: while one is not done, an old schema is not a failure yet.
+        """
+        rechecks: list[float] = []
+        rules = Rules(self._options.settle, since=self._since)
+        jobs = [target for target in self._targets if target.kind == JOB]
+        for target in [*jobs, None, *(one for one in self._targets if one.kind != JOB)]:
+            if target is None:
+                rules = self._rules_beside(jobs)
+                continue
+            verdict = judge(target, self._state, clock, rules)
+            self._outcome.remember(target, verdict, clock.now)
+            if verdict.recheck is not None:
+                rechecks.append(clock.now + max(0.01, verdict.recheck))
+        return rechecks
+
+    def _rules_beside(self, jobs: list[Target]) -> Rules:
+        """Return how to judge what stands beside these Jobs."""
+        migrating = any(self._outcome.verdicts[target].status != READY for target in jobs)
+        if self._migrating and not migrating:
+            # What was learned of the schema until now, or is being asked for, is of before.
+            self._outcome.learned = None
+            self._check_round += 1
+        self._migrating = migrating
+        done = [
+            completed.wall
+            for target in jobs
+            if (completed := self._state.completed(JOB, target.namespace, target.name))
+        ]
+        return Rules(self._options.settle, migrating, self._since, max(done, default=None))
+
+    def _problems(self) -> list[Problem]:
+        """Return everything that is wrong now, root causes before what follows from them."""
+        found = [
+            self._weighed(problem, target)
             for target in self._targets
-        )
+            for problem in self._outcome.verdicts[target].problems
+        ]
+        if self._outcome.checked and self._outcome.all_ready():
+            found += self._outcome.checked.problems
+        if self._outcome.learned and not self._outcome.all_ready():
+            found += [
+                self._weighed(problem, self._outcome.target_of(problem))
+                for problem in self._outcome.learned.problems
+                if not (self._migrating and problem.reason in MIGRATABLE)
+            ]
+        return sorted(found, key=lambda problem: problem.rank)
+
+    def _weighed(self, problem: Problem, target: Target) -> Problem:
+        """Hold back what may only follow from another object that is waited for.
+
+        A server that does not find its database proves nothing while that is not ready, and one
+        that does not stay up nothing while the database has a trouble of its own.
+        """
+        if problem.reason not in ("database_unreachable", "crash_loop"):
+            return problem
+        for other, verdict in self._outcome.verdicts.items():
+            named = other.kind == STATEFUL_SET or other.name in problem.message.split()
+            if other == target or verdict.status == READY or not named:
+                continue
+            if problem.reason == "database_unreachable" or any(
+                not (one.held or one.stopped) for one in verdict.problems
+            ):
+                return problem._replace(held=True)
+        return problem
+
+    def _alive_and_well(self) -> tuple[set[str], set[str]]:
+        """Return what is there of what is waited for, and which of it is as it should be."""
+        alive: set[str] = set()
+        well: set[str] = set()
+        for target in self._targets:
+            if target.inert:
+                continue
+            is_ready = self._outcome.verdicts[target].status == READY
+            for pod in current_pods(target, self._state):
+                if not leaving(pod):
+                    alive.add(identity(pod))
+                    well |= {
+                        identity(claim)
+                        for claim in self._state.claims(pod)
+                        if (claim.get("status") or {}).get("phase") == "Bound"
+                    }
+                    if is_ready or condition(pod, "Ready", "True"):
+                        well.add(identity(pod))
+        return alive, well
 
     def _is_done(self) -> bool:
         if not self._outcome.all_ready():
@@ -338,7 +471,10 @@ class Engine:
         round_, check, seen = self._check_round, self._check, self._outcome.seen()
 
         def work() -> None:
-            self._reports.put(_Checked(round_, check(seen)))
+            try:
+                self._reports.put(_Checked(round_, check(seen)))
+            except Exception as error:  # a bug must end the wait with its name, not hang it
+                self._reports.put(_Broke(error))
 
         threading.Thread(target=work, name="check", daemon=True).start()
 
@@ -350,7 +486,10 @@ class Engine:
         round_, more, seen = self._check_round, self._more, self._outcome.seen()
 
         def work() -> None:
-            self._reports.put(_Learned(round_, more(seen)))
+            try:
+                self._reports.put(_Learned(round_, more(seen)))
+            except Exception as error:  # a bug must end the wait with its name, not hang it
+                self._reports.put(_Broke(error))
 
         threading.Thread(target=work, name="meanwhile", daemon=True).start()
 
@@ -365,7 +504,7 @@ class Engine:
         return frozenset(
             str(pod["metadata"].get("uid"))
             for target in self._targets
-            if target.kind.kind == "Deployment"
+            if target.kind == DEPLOYMENT
             for pod in current_pods(target, self._state)
         )
 
@@ -388,3 +527,10 @@ class Engine:
             self._progress(
                 self._outcome.clean(self._outcome.pending_words()), now - self._outcome.start
             )
+
+
+def _told(error: Exception) -> CheckError:
+    """Return how an unexpected error of a check is told."""
+    if isinstance(error, CheckError):
+        return error
+    return CheckError(f"the check of the server could not be made: {type(error).__name__}: {error}")

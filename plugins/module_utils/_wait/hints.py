@@ -12,6 +12,7 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._wait import schema a
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import Problem
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.state import (
     Object,
+    conditions,
     event_time,
 )
 
@@ -27,6 +28,11 @@ _TELLING = (
         re.IGNORECASE,
     ),
 )
+# A line that says of itself that it is none of these, whatever words are in it.
+_MILD = re.compile(
+    r"\b(?:INFO|DEBUG|TRACE|NOTICE)\b|\b(?i:level|severity|lvl)[\"']?\s*[=:]\s*[\"']?"
+    r"(?i:info|debug|trace|notice)|\[(?:info|debug|notice)\]"
+)
 # The last two are the kubelet's, in place of a log, and SQLAlchemy's, after each error.
 _NOISE = re.compile(
     r"^\s*(?:at |File \"|\^+$|~+|\.\.\.|During handling|The above exception"
@@ -41,11 +47,12 @@ def telling_line(lines: t.Sequence[str]) -> str:
         for line in lines
         if line.strip() and not _NOISE.match(line) and not _schema.parse(line)
     ]
+    grave = [line for line in useful if not _MILD.search(line)]
     for pattern in _TELLING:
-        for line in reversed(useful):
+        for line in reversed(grave):
             if pattern.search(line):
                 return shorten(line)
-    return shorten(useful[-1]) if useful else ""
+    return shorten((grave or useful)[-1]) if useful else ""
 
 
 def shorten(text: str) -> str:
@@ -62,27 +69,66 @@ def describe_event(event: Object) -> str:
     return f"{event_time(event)} {event.get('type')} {event.get('reason')}{times}: {text}"
 
 
-def hint(problem: Problem) -> str:
-    """Return one line that says what to do about a problem, with what to type where it can."""
+def describe_conditions(item: Object) -> list[str]:
+    """Return the conditions of an object that say that something is not as it should be."""
+    name = f"{item.get('kind')}/{item['metadata']['name']}"
+    lines = []
+    for entry in conditions(item):
+        kind, status = str(entry.get("type")), str(entry.get("status"))
+        # Most say what should be, some what should not.
+        if status == ("False" if kind in _SHOULD_NOT_BE else "True"):
+            continue
+        why = " ".join(str(entry.get(key) or "") for key in ("reason", "message")).split()
+        lines.append(
+            f"condition of {name}: {kind} is {status}" + (f": {' '.join(why)}" if why else "")
+        )
+    return lines
+
+
+_SHOULD_NOT_BE = frozenset(
+    {"ReplicaFailure", "DisruptionTarget", "Failed", "FailureTarget", "Stalled", "Degraded"}
+)
+
+
+def hint(problem: Problem, line: str = "") -> str:
+    """Return one line that says what to do about a problem, with what to type where it can.
+
+    line is the line of the log that says best why the program ended. What is to be typed comes
+    last, and nothing after it: a full stop would be copied with it.
+    """
     if "the account needs" in problem.message:
         return (
-            f"Grant it: kubectl -n {problem.namespace} create role mlflow-wait --verb=get,create "
-            "--resource=pods/portforward,pods/exec, and bind it to the account"
+            f"Grant it, and bind it to the account: kubectl{_in(problem)} create role mlflow-wait "
+            "--verb=get,create --resource=pods/portforward,pods/exec"
         )
     if "with schema=any" in problem.message:
         return "Use an image with the schema helper mounted, or set schema=any"
+    if re.search(r"exec format error", f"{problem.message} {line}", re.IGNORECASE):
+        return _platform(problem)
     function = _HINTS.get(problem.reason)
     return function(problem) if function else ""
 
 
+def _in(problem: Problem) -> str:
+    """Return kubectl's option for a problem's namespace; there is none for what is in none."""
+    return f" -n {problem.namespace}" if problem.namespace else ""
+
+
 def _describe(problem: Problem) -> str:
     kind = {"PersistentVolumeClaim": "pvc"}.get(problem.kind, problem.kind.lower())
-    return f"kubectl -n {problem.namespace} describe {kind} {problem.name}"
+    return f"kubectl{_in(problem)} describe {kind} {problem.name}"
+
+
+def _platform(problem: Problem) -> str:
+    return (
+        "The image is built for another platform than the node's: build it for that one, or choose "
+        "a node with kubernetes.io/arch: kubectl get nodes -L kubernetes.io/arch"
+    )
 
 
 def _logs(problem: Problem) -> str:
     previous = " --previous" if problem.previous else ""
-    return f"kubectl -n {problem.namespace} logs {problem.pod} -c {problem.container}{previous}"
+    return f"kubectl{_in(problem)} logs {problem.pod} -c {problem.container}{previous}"
 
 
 def _config(problem: Problem) -> str:
@@ -100,11 +146,23 @@ def _config(problem: Problem) -> str:
             f"Create the missing {kind}: kubectl -n {namespace} create {what} {missing[2]} "
             "--from-file=KEY=FILE"
         )
+    if "runasnonroot" in text.lower() or "non-root" in text.lower():
+        return (
+            "Name the user in the container's securityContext by its number (runAsUser: 1000), or "
+            f"use an image that does so: {_describe(problem)}"
+        )
+    if "failed to sync" in text:
+        return f"See whether the node's kubelet reaches the API server: {_describe(problem)}"
     return f"Look at what the container refers to: {_describe(problem)}"
 
 
 def _image_pull(problem: Problem) -> str:
     text = problem.message.lower()
+    for pattern, advice in _PULL_HINTS:
+        if re.search(pattern, text):
+            return f"{advice}: {_describe(problem)}"
+    if re.search(_OTHER_PLATFORM, text):
+        return _platform(problem)
     if re.search(r"unauthori|denied|forbidden|authentication", text):
         return (
             "Check the image's name, and give the pod's service account an imagePullSecret for "
@@ -118,19 +176,58 @@ def _image_pull(problem: Problem) -> str:
     )
 
 
+_OTHER_PLATFORM = (
+    r"no match for platform|no matching manifest|exec format|does not match the .*platform"
+)
+# What the registry's or the node's words mean, before those that many of them have in common.
+_PULL_HINTS = (
+    (
+        r"x509|certificate|tls: ",
+        "Make the nodes trust the registry's certificate (its CA in the container runtime's "
+        "certs.d), or correct the certificate",
+    ),
+    (
+        r"toomanyrequests|too many requests|rate limit|\b429\b",
+        "The registry limits how often it is asked: log in with an imagePullSecret, use a mirror, "
+        "or wait",
+    ),
+    (
+        r"signature",
+        "The node accepts signed images only: sign this one, or correct the node's policy",
+    ),
+    (
+        r"no space left|disk quota|disk pressure",
+        "The node's disk is full: remove images or files there, or give it a larger one",
+    ),
+    (
+        r"http response to https",
+        "The registry speaks plain HTTP: give it TLS, or allow it in the container runtime's "
+        "configuration",
+    ),
+)
+
+
 def _unschedulable(problem: Problem) -> str:
     text = problem.message.lower()
-    namespace = problem.namespace
     if "insufficient" in text:
         return (
             "Lower the pod's resource requests or add nodes: kubectl describe nodes | "
             "grep -A8 'Allocated resources'"
         )
+    if "volume node affinity" in text or "no available volume zone" in text:
+        return (
+            "Its volume can be used on certain nodes only, and none of them takes the pod: make "
+            "room there, or give the claim another volume: kubectl get pv -o wide"
+        )
+    if "too many pods" in text:
+        return "Every node is full of pods: add one: kubectl get nodes -o wide"
+    if "port" in text and "free" in text:
+        return f"Another pod has the host port already: {_describe(problem)}"
     if "taint" in text:
         return "Add a toleration or remove the taint: kubectl get nodes -o json | grep -A4 taints"
     if "selector" in text or "affinity" in text:
         return "Correct nodeSelector or affinity, or label a node: kubectl get nodes --show-labels"
-    return f"See which nodes refuse it: kubectl -n {namespace} describe pod {problem.name}"
+    return f"See which nodes refuse it: {_describe(problem)}"
 
 
 def _volume(problem: Problem) -> str:
@@ -161,12 +258,79 @@ def _refused(problem: Problem) -> str:
             "Correct the securityContext that the message names, or the namespace's level: "
             f"kubectl get namespace {namespace} --show-labels"
         )
+    if "denied" in text and ("webhook" in text or "ValidatingAdmissionPolicy" in text):
+        return (
+            "Correct the pod as the message says: a rule of the cluster refuses it as it is: "
+            f"{_describe(problem)}"
+        )
     if "webhook" in text:
         return (
             "Make the webhook answer, or remove it: kubectl get "
             "validatingwebhookconfiguration,mutatingwebhookconfiguration"
         )
     return f"See what refuses the pods: kubectl -n {namespace} get events --sort-by=.lastTimestamp"
+
+
+def _rejected(problem: Problem) -> str:
+    text, seen = problem.message.lower(), f"kubectl{_in(problem)} describe pod {problem.pod}"
+    if not problem.pod:
+        seen = _describe(problem)
+    if "evicted" in text or "low on resource" in text:
+        return (
+            "Give the container requests and limits that it keeps to (memory, ephemeral-storage), "
+            f"or the node more: {seen}"
+        )
+    if "sysctl" in text:
+        return f"Allow the sysctl on the nodes, or take it out of the pod: {seen}"
+    if "nodeaffinity" in text or "nodeselector" in text or "outof" in text:
+        return f"The pod was bound to a node that cannot take it: {seen}"
+    return f"See why the node refuses it: {seen}"
+
+
+def _sandbox(problem: Problem) -> str:
+    text = problem.message.lower()
+    if re.search(r"cni|network|ip address|plugin type", text):
+        return (
+            "Repair the node's network plugin (CNI), or its pool of addresses: "
+            f"{_describe(problem)}"
+        )
+    return f"See what the node's container runtime lacks: {_describe(problem)}"
+
+
+def _blocked(problem: Problem) -> str:
+    text, name = problem.message, problem.name
+    if "older revision" in text:
+        return (
+            "Delete that pod, and the StatefulSet makes it anew: "
+            f"kubectl{_in(problem)} delete pod {name}"
+        )
+    if "should have gone" in text:
+        if "finalizer" in text:
+            return (
+                "See to what its finalizer stands for; only if that is gone, take it out: "
+                f"kubectl{_in(problem)} edit pod {name}"
+            )
+        return (
+            "If its node is gone for good, remove the pod by force: "
+            f"kubectl{_in(problem)} delete pod {name} --force --grace-period=0"
+        )
+    if "scheduling gate" in text:
+        return (
+            "Whoever put the gate there has to take it away: "
+            f"kubectl{_in(problem)} get pod {name} -o jsonpath='{{.spec.schedulingGates}}'"
+        )
+    if "readiness gate" in text:
+        return (
+            f"Whoever sets that condition has not done so: see its controller: {_describe(problem)}"
+        )
+    if "still runs" in text:
+        return (
+            "Make what still runs an init container with restartPolicy: Always, or end it: "
+            f"kubectl{_in(problem)} exec {problem.pod} -c {problem.container} -- kill 1"
+        )
+    if "scheduler" in text:
+        return f"Run that scheduler, or correct schedulerName: {_describe(problem)}"
+    return "See what is wrong with the node: kubectl get nodes -o wide"
 
 
 def _http_unready(problem: Problem) -> str:
@@ -196,6 +360,9 @@ _HINTS: dict[str, t.Callable[[Problem], str]] = {
     ),
     "unschedulable": _unschedulable,
     "volume": _volume,
+    "sandbox": _sandbox,
+    "rejected": _rejected,
+    "blocked": _blocked,
     "quota_or_admission": _refused,
     "job_failed": lambda p: (
         f"Read the log of its last pod: {_logs(p)}" if p.pod else f"See why: {_describe(p)}"
@@ -241,7 +408,7 @@ _HINTS: dict[str, t.Callable[[Problem], str]] = {
         else f"Let it go on: kubectl -n {p.namespace} rollout resume {p.kind.lower()}/{p.name}"
     ),
     "not_found": lambda p: (
-        f"Apply it first, or correct its name: kubectl -n {p.namespace} get {p.kind.lower()}"
+        f"Apply it first, or correct its name: kubectl{_in(p)} get {p.kind.lower()}"
     ),
     "timeout": lambda p: f"Give it more time (timeout), or see what it waits for: {_describe(p)}",
 }
@@ -252,9 +419,11 @@ def _repeats(line: str, text: str) -> bool:
     return line in text or (len(line) > 60 and line.rstrip(" .)")[-40:] in text)
 
 
-def sentence(target: str, problem: Problem, line: str, advice: str) -> str:
-    """Return the one line that Ansible prints for a failure."""
+def sentence(target: str, problem: Problem, line: str, advice: str, more: str = "") -> str:
+    """Return the one line that Ansible prints for a failure; the advice stands at its end."""
     text = f"{target} is not ready ({problem.reason}): {problem.message.rstrip('.')}"
     if line and not _repeats(line, text):
         text += f". Its log says: {line.rstrip('.')}"
+    if more:
+        text += f". {more}"
     return f"{text}. {advice}" if advice else f"{text}."

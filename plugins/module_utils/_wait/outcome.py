@@ -8,7 +8,15 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Api, ApiError
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import EVENT, Kind
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import (
+    CLAIM,
+    DAEMON_SET,
+    DEPLOYMENT,
+    JOB,
+    POD,
+    STATEFUL_SET,
+    Kind,
+)
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.redact import redact
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait import hints
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import Problem
@@ -24,6 +32,7 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict import 
     Target,
     Verdict,
     current_pods,
+    newest_replica_set,
     one_line,
 )
 
@@ -32,6 +41,10 @@ FAILED = "failed"
 # Seconds between two rounds of a check that failed, and the most entries of a timeline.
 CHECK_PAUSE = 1.0
 LONGEST_TIMELINE = 500
+# Of how many pods the conditions and events are shown when the time is up.
+PODS_SHOWN = 5
+# What others are likely to wait for, first.
+_NEEDED_FIRST = (CLAIM, STATEFUL_SET, DAEMON_SET, JOB, DEPLOYMENT, POD)
 
 
 class Options(t.NamedTuple):
@@ -84,8 +97,20 @@ class Outcome:
         self.timeline: list[dict[str, t.Any]] = []
         self.checked: CheckResult | None = None
         self.learned: CheckResult | None = None
+        self._hidden: list[str] = []
+
+    def cannot_see(self, kind: Kind, error: ApiError) -> None:
+        """Note, once, that objects of a kind cannot be seen, and what that costs."""
+        if str(kind) in self._hidden:
+            return
+        self._hidden.append(str(kind))
+        self.note(
+            "API server",
+            f"not allowed to {error.verb} {kind}: what only they tell will not be known",
+        )
 
     def remember(self, target: Target, verdict: Verdict, now: float) -> None:
+        """Take the latest verdict on an object."""
         before = self.verdicts.get(target)
         self.verdicts[target] = verdict
         if verdict.status == READY:
@@ -102,6 +127,7 @@ class Outcome:
                 self.note(str(target), words)
 
     def all_ready(self) -> bool:
+        """Say whether every object is ready as far as Kubernetes can tell."""
         return all(
             (verdict := self.verdicts.get(target)) is not None and verdict.status == READY
             for target in self._targets
@@ -119,6 +145,7 @@ class Outcome:
         return self._targets[0]
 
     def seen(self) -> Seen:
+        """Return every object and its pods, as they are now."""
         return {
             target: (
                 self._state.get(target.kind, target.namespace, target.name),
@@ -128,17 +155,19 @@ class Outcome:
         }
 
     def note(self, thing: str, event: str) -> None:
+        """Add a line to the timeline."""
         if len(self.timeline) < LONGEST_TIMELINE:
             at = round(self._now() - self.start, 2)
             self.timeline.append({"at": at, "object": thing, "event": self.clean(event)})
 
     def clean(self, text: str) -> str:
+        """Return a text without the secrets in it."""
         return redact(text, self._options.secrets)
 
     def pending_words(self) -> str:
+        """Say in one line what is being waited for."""
         words = [
-            f"{target}: {verdict.message}"
-            + (f" ({verdict.problems[0].reason})" if verdict.problems else "")
+            f"{target}: {verdict.message}{_in_brackets(verdict.problems)}"
             for target, verdict in self.verdicts.items()
             if verdict.status != READY
         ]
@@ -146,9 +175,12 @@ class Outcome:
             words = [self.checked.message]
         if words and self.learned:
             words = [*words[:2], self.learned.message]
-        return "; ".join(words[:3]) or "waiting for the API server's first answer"
+        if not self.verdicts:
+            return "waiting for the API server's first answer"
+        return "; ".join(words[:3]) or "waiting for the server to answer"
 
     def ready_message(self) -> str:
+        """Say in one line that all is ready."""
         shown = [str(target) for target in self._targets if not target.inert]
         if not shown:
             return "nothing to wait for"
@@ -156,21 +188,19 @@ class Outcome:
         return f"ready: {names}" + (f"; {self.checked.message}" if self.checked else "")
 
     def timed_out(self, unlisted: t.Sequence[Kind], answers: bool) -> dict[str, t.Any]:
+        """Return the result of a wait whose time is up: what it waited for, and what to do."""
         if not self.verdicts:
             return self.result(False, None, self.clean(self._unanswered(unlisted)))
-        target = next(
-            (one for one, verdict in self.verdicts.items() if verdict.status != READY),
-            self._targets[0],
-        )
-        verdict = self.verdicts[target]
-        problems = list(verdict.problems)
-        for found in (self.checked, self.learned):
-            problems += found.problems if found else ()
+        target = self._most_telling()
+        problems = self._problems_of(target)
         words = problems[0].message if problems else self.pending_words()
-        message = f"not ready within {self._options.timeout:g} s: {words}"
+        seconds = self._options.timeout
+        when = f"within {seconds:g} s" if seconds > 0 else "now"
+        message = f"not ready {when}: {words}"
         if not answers:
             message += " (the API server does not answer at present)"
         pod, container = self._waiting_container(target)
+        first = problems[0] if problems else None
         problem = Problem(
             "timeout",
             target.kind.kind,
@@ -178,11 +208,31 @@ class Outcome:
             target.name,
             one_line(message),
             identity=str(target),
-            container=problems[0].container if problems else container,
-            pod=problems[0].pod if problems else pod,
-            previous=problems[0].previous if problems else False,
+            container=(first.container if first else "") or container,
+            pod=(first.pod if first else "") or pod,
+            previous=first.previous if first and first.container else False,
         )
-        return self.fail(problem, target)
+        advice = hints.hint(first) if first else hints.hint(problem)
+        return self.fail(problem, target, advice)
+
+    def _problems_of(self, target: Target) -> list[Problem]:
+        """Return what is wrong with an object, what explains it best first."""
+        problems = sorted(self.verdicts[target].problems, key=lambda one: (one.held, one.rank))
+        for found in (self.checked, self.learned):
+            problems += found.problems if found else ()
+        return problems
+
+    def _most_telling(self) -> Target:
+        """Return what is not ready and explains the rest: a database before its servers."""
+        pending = [one for one, verdict in self.verdicts.items() if verdict.status != READY]
+
+        def order(target: Target) -> tuple[bool, int, int]:
+            problems = self.verdicts[target].problems
+            rank = min((problem.rank for problem in problems if not problem.held), default=99)
+            kind = _NEEDED_FIRST.index(target.kind) if target.kind in _NEEDED_FIRST else 99
+            return not problems, rank, kind
+
+        return min(pending, key=order, default=self._targets[0])
 
     def _unanswered(self, unlisted: t.Sequence[Kind]) -> str:
         missing = [str(kind) for kind in unlisted]
@@ -201,13 +251,18 @@ class Outcome:
                     return str(pod["metadata"]["name"]), str(status["name"])
         return "", ""
 
-    def fail(self, problem: Problem, target: Target | None = None) -> dict[str, t.Any]:
+    def fail(
+        self, problem: Problem, target: Target | None = None, advice: str | None = None
+    ) -> dict[str, t.Any]:
+        """Return the result of a wait that failed of a problem."""
         target = target or self.target_of(problem)
         self.failed[target] = problem
         logs = self._logs(problem)
         line = hints.telling_line(logs)
-        advice = hints.hint(problem._replace(message=self.clean(problem.message)))
         message = self.clean(problem.message)
+        told = problem._replace(message=message)
+        if advice is None:
+            advice = hints.hint(told, line)
         failure = {
             "reason": problem.reason,
             "kind": problem.kind,
@@ -219,9 +274,8 @@ class Outcome:
             "logs": logs,
         }
         self.note(str(target), f"failed: {problem.reason}")
-        told = problem._replace(message=message)
-        text = hints.sentence(str(target), told, line, advice)
-        return self.result(False, failure, text)
+        more = f"This account may not list {' and '.join(self._hidden)}" if self._hidden else ""
+        return self.result(False, failure, hints.sentence(str(target), told, line, advice, more))
 
     def _logs(self, problem: Problem) -> list[str]:
         """Return the end of the log that explains a problem, redacted; empty if there is none."""
@@ -246,19 +300,45 @@ class Outcome:
         return []
 
     def _events(self, problem: Problem, target: Target) -> list[str]:
-        """Return the latest events about what failed, as lines, the oldest first."""
-        found: list[Object] = []
-        wanted = {
-            (problem.kind, problem.name),
-            ("Pod", problem.pod),
-            (target.kind.kind, target.name),
+        """Return the latest events about what failed, as lines, the oldest first.
+
+        When the time is up, what is not as it should be comes before them.
+        """
+        items = self._around(problem, target)
+        found = {
+            (str(event["metadata"].get("namespace")), str(event["metadata"]["name"])): event
+            for item in items
+            for event in self._state.events(item)
         }
-        for event in self._state.all(EVENT, problem.namespace):
-            about = event.get("involvedObject") or {}
-            if (about.get("kind"), about.get("name")) in wanted:
-                found.append(event)
-        lines = sorted(hints.describe_event(event) for event in found)
-        return [self.clean(line) for line in lines[-15:]]
+        lines = sorted(hints.describe_event(event) for event in found.values())[-15:]
+        if problem.reason == "timeout":
+            lines = [line for item in items for line in hints.describe_conditions(item)][
+                :15
+            ] + lines
+        return [self.clean(line) for line in lines]
+
+    def _around(self, problem: Problem, target: Target) -> list[Object]:
+        """Return the objects whose events may say why one is not ready."""
+        space = target.namespace
+        item = self._state.get(target.kind, space, target.name)
+        found = [item] if item else []
+        if item and target.kind == DEPLOYMENT:
+            newest = newest_replica_set(item, self._state)
+            found += [newest] if newest else []
+        names = {problem.pod, problem.name if problem.kind == POD.kind else ""}
+        pods = [pod for name in sorted(names) if (pod := self._state.get(POD, space, name))]
+        if problem.reason == "timeout":
+            pods += [
+                pod
+                for pod in current_pods(target, self._state)
+                if not condition(pod, "Ready", "True") and pod["metadata"]["name"] not in names
+            ][:PODS_SHOWN]
+        for pod in pods:
+            found += [pod, *self._state.claims(pod)]
+        if problem.kind == CLAIM.kind and problem.kind != target.kind.kind:
+            claim = self._state.get(CLAIM, space, problem.name)
+            found += [claim] if claim and claim not in found else []
+        return found
 
     def result(
         self, ready: bool, failure: dict[str, t.Any] | None, message: str
@@ -301,3 +381,9 @@ def api_message(error: ApiError) -> str:
     if error.status == 0:
         return f"{error.message}."
     return f"cannot {error.verb} {error.resource}: {error.message} (HTTP {error.status})."
+
+
+def _in_brackets(problems: t.Sequence[Problem]) -> str:
+    """Return the reason of the first problem on which a clock runs, in brackets, or nothing."""
+    reasons = [problem.reason for problem in problems if not problem.held and not problem.stopped]
+    return f" ({reasons[0]})" if reasons else ""

@@ -73,9 +73,13 @@ def judge(target: Target, state: State, clock: Clock, rules: Rules) -> Verdict:
         return Verdict(READY, "nothing to wait for")
     item = state.get(target.kind, target.namespace, target.name)
     if item is None:
-        return _absent(target, state)
+        return _done(target, state, clock) or Verdict(
+            PROGRESSING, "does not exist", (missing(target, "does not exist"),)
+        )
     if item["metadata"].get("deletionTimestamp"):
-        return Verdict(PROGRESSING, "is being deleted", (missing(target, "is being deleted"),))
+        return _done(target, state, clock) or Verdict(
+            PROGRESSING, "is being deleted", (missing(target, "is being deleted"),)
+        )
     function = _JUDGES.get(target.kind, judge_custom)
     verdict = function(item, state, clock, rules)
     # What is wrong with a surplus pod does not matter to an object that is ready.
@@ -95,10 +99,16 @@ def current_pods(target: Target, state: State) -> list[Object]:
     return pods if target.kind == JOB else [pod for pod in pods if not leaving(pod)]
 
 
-def _absent(target: Target, state: State) -> Verdict:
-    if target.kind == JOB and state.completed(target.namespace, target.name):
-        return Verdict(READY, "completed, and was cleaned up")
-    return Verdict(PROGRESSING, "does not exist", (missing(target, "does not exist"),))
+def _done(target: Target, state: State, clock: Clock) -> Verdict | None:
+    """Judge what is gone, or about to go, because it has done its work; None where it has not."""
+    completed = state.completed(target.kind, target.namespace, target.name)
+    if completed is None:
+        return None
+    left = completed.sure - clock.now
+    if left > 0:
+        words = "completed, and is being deleted: another one may take its place"
+        return Verdict(PROGRESSING, words, recheck=left)
+    return Verdict(READY, "completed, and was cleaned up")
 
 
 _Judge = t.Callable[[Object, State, Clock, Rules], Verdict]

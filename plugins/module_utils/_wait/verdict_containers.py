@@ -10,23 +10,39 @@ import typing as t
 
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait import schema
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import Problem
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.shape import whole
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.state import (
     Clock,
     Object,
     State,
     condition,
     container_statuses,
+    event_time,
     wall_seconds,
 )
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict_terms import (
+    OLD_ATTEMPT,
+    OLD_ENDING,
     Rules,
+    counted,
     one_line,
     problem_of,
+    until_retried,
+    why_it_ended,
 )
 
 # A container that ran this long before it ended is restarted without a back-off by the kubelet
 # too: its restart is not part of a crash loop (seconds).
 LONG_RUN = 600.0
+# A container without a probe has to run for longer than its last run took, by this much (s); and
+# for so long where that is not known.
+OUTLAST = 2.0
+UNKNOWN_RUN = 10.0
+# The kubelet's longest pause between two tries of a container or a pull (s).
+LONGEST_PAUSE = 300.0
+# A container on the way to the main one, or beside it, may need two tries: what it waits for comes
+# up at the same time. It fails for good with the third, which comes after so long (s).
+THIRD_TRY = 30.0
 _IMAGE_INVALID = frozenset({"InvalidImageName", "ErrImageNeverPull"})
 _IMAGE_PULL = frozenset(
     {
@@ -53,6 +69,54 @@ _PULL_IS_CERTAIN = re.compile(
     r"|access denied|denied:|authentication required|authorization failed|no basic auth",
     re.IGNORECASE,
 )
+# What only looks like that: the name server's, the proxy's or the node's own trouble.
+_PULL_IS_NOT = re.compile(
+    r"x509|certificate|no such host|lookup |toomanyrequests|too many requests|rate limit"
+    r"|no space left|proxyconnect|server misbehaving",
+    re.IGNORECASE,
+)
+# The containers that stand beside another one, by the names that their makers give them.
+_SIDECAR = re.compile(
+    r"(?:istio|linkerd|consul|envoy|cloud-?sql|alloydb|kuma|osm|dapr|oauth2?)[\w-]*"
+    r"|(?:vault|datadog|filebeat|fluent|otel|jaeger|promtail|nginx|auth)[\w-]*"
+    r"(?:agent|bit|d|collector|proxy|sidecar)"
+    r"|promtail|filebeat|fluentd|daprd|[\w-]*-?(?:sidecar|proxy)",
+    re.IGNORECASE,
+)
+_BACK_OFF = re.compile(r"back-off (?:(\d+)h)?(?:(\d+)m(?!s))?(?:([\d.]+)s)?", re.IGNORECASE)
+# How the API server's tools end a container from outside: SIGKILL, SIGTERM.
+_STOPPED = frozenset({137, 143})
+
+
+class _Seen(t.NamedTuple):
+    """One container of a pod at one moment, and all that its verdict needs."""
+
+    pod: Object
+    status: Object
+    state: State
+    clock: Clock
+    rules: Rules
+
+    @property
+    def name(self) -> str:
+        return str(self.status["name"])
+
+    @property
+    def waiting(self) -> Object:
+        return _state_of(self.status, "waiting") or {}
+
+    @property
+    def running(self) -> bool:
+        return _state_of(self.status, "running") is not None
+
+    @property
+    def restarts(self) -> int:
+        return whole(self.status.get("restartCount"))
+
+    def problem(self, reason: str, message: str, **more: t.Any) -> Problem:
+        """Report a problem of this container."""
+        more = {"container": self.name, "pod": str(self.pod["metadata"]["name"]), **more}
+        return problem_of(self.pod, reason, message, **more)
 
 
 def container_problem(
@@ -63,50 +127,189 @@ def container_problem(
     rules: Rules,
     restarts_are_normal: bool,
 ) -> Problem | None:
-    waiting = (status.get("state") or {}).get("waiting") or {}
-    reason = str(waiting.get("reason") or "")
-    text = str(waiting.get("message") or "")
-    name = str(status["name"])
-    pod_name = str(pod["metadata"]["name"])
-    where: dict[str, t.Any] = {"container": name, "pod": pod_name}
+    """Return what is wrong with one container of a pod, or None."""
+    seen = _Seen(pod, status, state, clock, rules)
+    if has_done_its_part(pod, status):
+        return None
+    found = _not_started(seen)
+    if found:
+        return found
+    ended = last_ending(status)
+    if restarts_are_normal and not (is_native_sidecar(pod, seen.name) and _holds_up(pod)):
+        return None
+    if ended is None:
+        # Some report a back-off only.
+        return _loop(seen, {}) if seen.waiting.get("reason") == "CrashLoopBackOff" else None
+    return _told_ending(seen, ended) or _loop(seen, ended)
+
+
+def has_done_its_part(pod: Object, status: Object) -> bool:
+    """Say whether this is an init container that has completed: how it got there is past."""
+    done = _state_of(status, "terminated")
+    if done is None or not _is_plain_init(pod, str(status["name"])):
+        return False
+    return whole(done.get("exitCode"), -1) == 0
+
+
+def _holds_up(pod: Object) -> bool:
+    """Say whether a pod's main containers still wait for what comes before them."""
+    statuses = (pod.get("status") or {}).get("containerStatuses") or []
+    return all(_state_of(status, "waiting") is not None for status in statuses)
+
+
+def _state_of(status: Object, name: str) -> Object | None:
+    return t.cast("Object | None", (status.get("state") or {}).get(name))
+
+
+# --- Containers that have not started -----------------------------------------------------------
+
+
+def _not_started(seen: _Seen) -> Problem | None:
+    """Report that the kubelet cannot bring a container to its start."""
+    reason = str(seen.waiting.get("reason") or "")
+    text = str(seen.waiting.get("message") or "")
+    who = f"container {seen.name} of pod {seen.pod['metadata']['name']}"
+    image = seen.status.get("image") or spec_of(seen.pod, seen.name).get("image")
     if reason in _IMAGE_INVALID:
-        return problem_of(pod, "image_invalid", f"image {status.get('image')}: {text}", **where)
+        return seen.problem("image_invalid", f"image {image}: {text or reason}")
     if reason in _IMAGE_PULL:
-        certain = 0.0 if _PULL_IS_CERTAIN.search(text) else None
-        message = f"image {status.get('image')} cannot be pulled: {text or reason}"
-        return problem_of(pod, "image_pull", message, tolerance=certain, **where)
+        return _pull(seen, f"image {image} cannot be pulled", text or reason)
     if reason == "CreateContainerConfigError":
-        return problem_of(pod, "config", f"container {name} of pod {pod_name}: {text}", **where)
-    ended = _last_ending(status)
+        text = text or _event_text(seen, "Failed") or reason
+        return seen.problem("config", f"{who}: {text}")
     if reason in _CONTAINER_START:
-        message = f"container {name} of pod {pod_name} cannot start: {text or reason}"
-        return problem_of(pod, "container_start", message, **where)
-    if ended is None or restarts_are_normal:
-        return None
-    where["previous"] = (status.get("state") or {}).get("terminated") is None
+        text = text or _event_text(seen, "Failed") or reason
+        return seen.problem("container_start", f"{who} cannot start: {text}")
+    return None
+
+
+def _pull(seen: _Seen, what: str, text: str) -> Problem:
+    """Report an image that cannot be pulled.
+
+    The status keeps the last reason while the next pull is under way, and some kubelets leave the
+    cause out of it: then the events know more.
+    """
+    attempts = [
+        event
+        for event in seen.state.events(seen.pod)
+        if event.get("reason") in ("Pulling", "Pulled", "Failed")
+        and _is_about(event, seen)
+        and not str(event.get("message") or "").startswith("Error:")
+    ]
+    failed = [event for event in attempts if event.get("reason") == "Failed"]
+    latest = str(failed[-1].get("message") or "") if failed else ""
+    if latest and (text.lower().startswith("back-off pulling") or text in _IMAGE_PULL):
+        known = _shown_cause(text)
+        text = text if known else latest
+    certain = _PULL_IS_CERTAIN.search(text) and not _PULL_IS_NOT.search(text)
+    at = wall_seconds(event_time(failed[-1])) if failed else None
+    return seen.problem(
+        "image_pull",
+        f"{what}: {text}",
+        tolerance=0.0 if certain else None,
+        held=bool(attempts) and attempts[-1].get("reason") != "Failed",
+        until=until_retried(at, LONGEST_PAUSE, OLD_ATTEMPT, seen.clock, seen.rules),
+    )
+
+
+def _shown_cause(text: str) -> str:
+    """Return what a back-off's message says beyond that there is one."""
+    return re.sub(r'^back-off pulling image "[^"]*"[:\s]*', "", text, flags=re.IGNORECASE)
+
+
+def _event_text(seen: _Seen, reason: str) -> str:
+    """Return what the kubelet last said of a container in an event, without its own prefix."""
+    for event in reversed(seen.state.events(seen.pod)):
+        if event.get("reason") == reason and _is_about(event, seen):
+            return re.sub(r"^Error: ", "", str(event.get("message") or ""))
+    return ""
+
+
+def _is_about(event: Object, seen: _Seen) -> bool:
+    """Say whether a pod's event is about one container of it."""
+    path = str((event.get("involvedObject") or {}).get("fieldPath") or "")
+    if path:
+        return f"{{{seen.name}}}" in path
+    text = str(event.get("message") or "")
+    if re.search(rf"\bcontainer (?:\S*/)?{re.escape(seen.name)}\b", text):
+        return True
+    image = str(spec_of(seen.pod, seen.name).get("image") or "")
+    return bool(image and f'"{image}"' in text) or len(container_statuses(seen.pod)) == 1
+
+
+# --- Containers that ended ----------------------------------------------------------------------
+
+
+def _told_ending(seen: _Seen, ended: Object) -> Problem | None:
+    """Report what the schema helper said in a container that ended."""
     explained = explain_ending(ended)
-    if explained and not _is_up(pod, status, state, clock, rules):
-        if rules.migrating and explained[0] in schema.MIGRATABLE:
-            return None
-        message = f"{explained[1]}; {ending(pod, status, ended)}"
-        held = (status.get("state") or {}).get("running") is not None
-        return problem_of(pod, explained[0], message, held=held, **where)
-    if not _is_looping(pod, status, ended, state, clock, rules):
+    if explained is None or _is_up(seen):
         return None
+    reason, text = explained
+    finished = wall_seconds(ended.get("finishedAt"))
+    if reason in schema.MIGRATABLE:
+        # The migration that has ended since, or is under way, has made that untrue.
+        past = seen.rules.migrated
+        if seen.rules.migrating:
+            return None
+        if past is not None and (finished is None or finished <= past):
+            return _loop(seen, ended, hold=True)
+    message = f"{text}; {ending(seen.pod, seen.status, ended)}"
+    return seen.problem(
+        reason,
+        message,
+        held=seen.running,
+        until=_until_next_try(seen, ended),
+        previous=_state_of(seen.status, "terminated") is None,
+    )
+
+
+def _loop(seen: _Seen, ended: Object, hold: bool = False) -> Problem | None:
+    """Report a container that does not stay up."""
+    if not _is_looping(seen, ended):
+        return None
+    more: dict[str, t.Any] = {
+        "previous": _state_of(seen.status, "terminated") is None,
+        # It may be put right: that shows when this run has ended, or has lasted.
+        "held": seen.running or hold,
+        "until": _until_next_try(seen, ended),
+    }
+    pod, name = seen.pod, seen.name
     if ended.get("reason") in _NEVER_STARTED:
         # A crash loop, whose cause is known better: it needs no time to become certain either.
-        message = f"container {name} of pod {pod_name} cannot start: {ended.get('message')}"
-        return problem_of(pod, "container_start", message, tolerance=0.0, **where)
-    message = ending(pod, status, ended)
-    count = int(status.get("restartCount") or 0)
-    message += (
-        f", restarted {count} time{'s' if count != 1 else ''}{_killed_by_probe(pod, state, ended)}"
-    )
+        message = f"container {name} of pod {pod['metadata']['name']} cannot start: "
+        message += str(ended.get("message") or ended.get("reason"))
+        return seen.problem("container_start", message, tolerance=0.0, **more)
+    if is_beside(pod, name) and seen.restarts < 2:
+        more["tolerance"] = THIRD_TRY
+    message = ending(pod, seen.status, ended)
+    message += f", restarted {counted(seen.restarts, 'time')}"
+    message += _killed_by_probe(pod, seen.state, ended)
     kind = "oom_killed" if ended.get("reason") == "OOMKilled" else "crash_loop"
-    return problem_of(pod, kind, message, **where)
+    return seen.problem(kind, message, **more)
 
 
-def _last_ending(status: Object) -> Object | None:
+def _until_next_try(seen: _Seen, ended: Object) -> float | None:
+    """Return until when an ending of before the wait proves nothing, as it is tried again."""
+    return until_retried(
+        wall_seconds(ended.get("finishedAt")),
+        _pause_of(seen),
+        OLD_ENDING,
+        seen.clock,
+        seen.rules,
+    )
+
+
+def _pause_of(seen: _Seen) -> float:
+    """Return how long (s) the kubelet waits before it starts a container again."""
+    found = _BACK_OFF.search(str(seen.waiting.get("message") or ""))
+    if found and any(found.groups()):
+        hours, minutes, seconds = (float(part or 0) for part in found.groups())
+        return hours * 3600 + minutes * 60 + seconds
+    return float(min(LONGEST_PAUSE, 10.0 * 2.0 ** min(10, max(0, seen.restarts - 1))))
+
+
+def last_ending(status: Object) -> Object | None:
     """Return how a container's latest ended instance ended, or None."""
     for section in ("state", "lastState"):
         ended = (status.get(section) or {}).get("terminated")
@@ -115,12 +318,50 @@ def _last_ending(status: Object) -> Object | None:
     return None
 
 
+def run_length(ended: Object) -> float | None:
+    """Return for how long (s) a container that ended had run, or None where that is not known."""
+    began, finished = wall_seconds(ended.get("startedAt")), wall_seconds(ended.get("finishedAt"))
+    return None if began is None or finished is None else max(0.0, finished - began)
+
+
 def is_init(pod: Object, name: str) -> bool:
+    """Say whether a container is an init container, a sidecar among them included."""
     containers = (pod.get("spec") or {}).get("initContainers") or []
     return any(container.get("name") == name for container in containers)
 
 
+def is_native_sidecar(pod: Object, name: str) -> bool:
+    """Say whether a container is an init container that runs on beside the others."""
+    return is_init(pod, name) and spec_of(pod, name).get("restartPolicy") == "Always"
+
+
+def _is_plain_init(pod: Object, name: str) -> bool:
+    if is_init(pod, name):
+        return spec_of(pod, name).get("restartPolicy") != "Always"
+    # A status of an init container whose specification is not known.
+    statuses = (pod.get("status") or {}).get("initContainerStatuses") or []
+    known = (pod.get("spec") or {}).get("initContainers")
+    return not known and any(status.get("name") == name for status in statuses)
+
+
+def is_sidecar(pod: Object, name: str) -> bool:
+    """Say whether a container stands beside the one that the pod is there for."""
+    if is_native_sidecar(pod, name):
+        return True
+    containers = (pod.get("spec") or {}).get("containers") or []
+    main = (pod["metadata"].get("annotations") or {}).get("kubectl.kubernetes.io/default-container")
+    if len(containers) < 2 or main == name:
+        return False
+    return bool(_SIDECAR.fullmatch(name))
+
+
+def is_beside(pod: Object, name: str) -> bool:
+    """Say whether a container comes before the main one or stands beside it."""
+    return is_init(pod, name) or is_sidecar(pod, name)
+
+
 def spec_of(pod: Object, name: str) -> Object:
+    """Return the specification of a pod's container, or an empty one."""
     spec = pod.get("spec") or {}
     for container in [
         *(spec.get("initContainers") or []),
@@ -133,7 +374,7 @@ def spec_of(pod: Object, name: str) -> Object:
 
 def explain_ending(ended: Object) -> tuple[str, str] | None:
     """Return what the schema helper's verdict in a termination message says, if it is one."""
-    if int(ended.get("exitCode") or 0) == 0:
+    if whole(ended.get("exitCode")) == 0 or not isinstance(ended.get("message"), str):
         return None
     verdict = schema.parse(ended.get("message"))
     return schema.explain(verdict) if verdict else None
@@ -143,84 +384,95 @@ def ending(pod: Object, status: Object, ended: Object) -> str:
     """Say in words how a container ended."""
     kind = "init container" if is_init(pod, str(status["name"])) else "container"
     text = f"{kind} {status['name']} of pod {pod['metadata']['name']} "
+    outside = why_it_ended(pod)
+    if outside:
+        return f"{text}was ended with its pod ({outside.rstrip('.')})"
     if ended.get("reason") == "OOMKilled":
-        limit = (
-            (spec_of(pod, str(status["name"])).get("resources") or {}).get("limits") or {}
-        ).get("memory")
-        return (
-            text
-            + "was killed for using more memory than its limit"
-            + (f" of {limit}" if limit else "")
-        )
-    return text + f"ended with exit code {ended.get('exitCode')}"
+        limits = (spec_of(pod, str(status["name"])).get("resources") or {}).get("limits") or {}
+        limit = limits.get("memory")
+        text += "was killed for using more memory than its limit"
+        return text + (f" of {limit}" if limit else "")
+    if ended.get("exitCode") is None:
+        return f"{text}ends again and again"
+    return text + f"ended with exit code {ended['exitCode']}"
 
 
 def _killed_by_probe(pod: Object, state: State, ended: Object) -> str:
-    if int(ended.get("exitCode") or 0) not in (137, 143):
+    """Return what the kubelet says of a probe by which it ended this instance, in brackets."""
+    if whole(ended.get("exitCode")) not in _STOPPED:
         return ""
+    began, finished = wall_seconds(ended.get("startedAt")), wall_seconds(ended.get("finishedAt"))
     for event in reversed(state.events(pod)):
         text = str(event.get("message") or "")
-        if event.get("reason") == "Killing" and "probe" in text:
+        if event.get("reason") != "Killing" or "probe" not in text:
+            continue
+        at = wall_seconds(event_time(event))
+        if at is None or ((began or at) - 1.0 <= at <= (finished or at) + 1.0):
             return f" ({one_line(text)})"
     return ""
 
 
-def _is_looping(
-    pod: Object, status: Object, ended: Object, state: State, clock: Clock, rules: Rules
-) -> bool:
+def _is_looping(seen: _Seen, ended: Object) -> bool:
     """Say whether a container keeps ending: in back-off, or restarted twice and not up since."""
-    restarts = int(status.get("restartCount") or 0)
-    now = status.get("state") or {}
-    if (now.get("waiting") or {}).get("reason") == "CrashLoopBackOff":
-        return restarts >= 1
-    if now.get("terminated") and restarts >= 1 and _backs_off(pod, status, state):
+    if seen.waiting.get("reason") == "CrashLoopBackOff":
+        return seen.restarts >= 1 or bool(ended)
+    now = _state_of(seen.status, "terminated")
+    if now and seen.restarts >= 1 and _backs_off(seen, now):
         return True
-    if restarts < 2:
+    if seen.restarts < 2:
         return False
-    if is_init(pod, str(status["name"])) and (now.get("terminated") or {}).get("exitCode") == 0:
+    lasted = run_length(ended)
+    if lasted is not None and lasted >= LONG_RUN:
         return False
-    began, finished = (
-        wall_seconds(ended.get("startedAt")),
-        wall_seconds(ended.get("finishedAt")),
-    )
-    if began is not None and finished is not None and finished - began >= LONG_RUN:
-        return False
-    return not _is_up(pod, status, state, clock, rules)
+    return not _is_up(seen)
 
 
-def _backs_off(pod: Object, status: Object, state: State) -> bool:
-    """Say whether the kubelet has announced a back-off for this container.
+def _backs_off(seen: _Seen, ended: Object) -> bool:
+    """Say whether the kubelet has announced a back-off for this container since it ended.
 
     It does so as soon as the container has ended again, but shows CrashLoopBackOff in the pod's
-    status only ten seconds later (Kubernetes 1.37).
+    status only ten seconds later (Kubernetes 1.37). What it announced after an earlier ending stays
+    among the events for an hour.
     """
-    for event in reversed(state.events(pod)):
-        if event.get("reason") == "BackOff":
-            path = (event.get("involvedObject") or {}).get("fieldPath") or ""
-            if f"{{{status['name']}}}" in path:
-                return True
+    finished = wall_seconds(ended.get("finishedAt"))
+    for event in reversed(seen.state.events(seen.pod)):
+        if event.get("reason") == "BackOff" and _is_about(event, seen):
+            at = wall_seconds(event_time(event))
+            return at is None or finished is None or at >= finished - 1.0
     return False
 
 
-def _is_up(pod: Object, status: Object, state: State, clock: Clock, rules: Rules) -> bool:
+def _is_up(seen: _Seen) -> bool:
     """Say whether a container's present instance has proven itself (ready now, or it was)."""
-    running = (status.get("state") or {}).get("running")
-    if running is None:
+    running = _state_of(seen.status, "running")
+    if running is None or _is_plain_init(seen.pod, seen.name):
         return False
-    spec = spec_of(pod, str(status["name"]))
-    if is_init(pod, str(status["name"])) and spec.get("restartPolicy") != "Always":
-        return False
-    if spec.get("readinessProbe") is None:
-        return state.running_for(pod, status, clock) >= rules.settle
-    if status.get("ready"):
+    if spec_of(seen.pod, seen.name).get("readinessProbe") is None:
+        ran = seen.state.running_for(seen.pod, seen.status, seen.clock)
+        return ran >= proven_after(seen.status, seen.rules)
+    if seen.status.get("ready"):
         return True
     # Not ready, but it was since this instance started: a probe that flaps is not a crash.
-    changed = wall_seconds((condition(pod, "ContainersReady") or {}).get("lastTransitionTime"))
+    changed = wall_seconds((condition(seen.pod, "ContainersReady") or {}).get("lastTransitionTime"))
     began = wall_seconds(running.get("startedAt"))
     return changed is not None and began is not None and changed > began + 1.0
 
 
-class _Culprit(t.NamedTuple):
+def proven_after(status: Object, rules: Rules) -> float:
+    """Return for how long (s) a container that nothing probes has to run before it counts as up.
+
+    One that has ended before has to outlast that run: until then it may be on the same way.
+    """
+    ended = (status.get("lastState") or {}).get("terminated")
+    if rules.settle <= 0 or not ended:
+        return rules.settle
+    lasted = run_length(ended)
+    if lasted is None:
+        return max(rules.settle, UNKNOWN_RUN)
+    return rules.settle if lasted >= LONG_RUN else max(rules.settle, lasted + OUTLAST)
+
+
+class Culprit(t.NamedTuple):
     """A container that failed: its pod, its status, and how it ended."""
 
     pod: Object
@@ -228,12 +480,29 @@ class _Culprit(t.NamedTuple):
     ended: Object
 
 
-def last_failed(pods: list[Object]) -> _Culprit | None:
-    """Return the latest container that failed."""
-    found: list[_Culprit] = []
-    for pod in pods:
-        for status in container_statuses(pod):
-            ended = _last_ending(status)
-            if ended and int(ended.get("exitCode") or 0) != 0:
-                found.append(_Culprit(pod, status, ended))
+def last_failed(pods: list[Object]) -> Culprit | None:
+    """Return the container that made the latest of these pods fail.
+
+    Of several in one pod that is the one which failed by itself, and first: those beside it were
+    stopped after it.
+    """
+    found = [one for pod in pods if (one := _first_failed(pod)) is not None]
     return max(found, key=lambda one: str(one.ended.get("finishedAt") or ""), default=None)
+
+
+def _first_failed(pod: Object) -> Culprit | None:
+    found = []
+    for status in container_statuses(pod):
+        ended = last_ending(status)
+        if ended and whole(ended.get("exitCode")) != 0 and not has_done_its_part(pod, status):
+            found.append(Culprit(pod, status, ended))
+    return min(found, key=_blame, default=None)
+
+
+def _blame(one: Culprit) -> tuple[bool, bool, str]:
+    """Order the containers of a pod that failed: the one that made it fail comes first."""
+    stopped = (
+        whole(one.ended.get("exitCode")) in _STOPPED and one.ended.get("reason") != "OOMKilled"
+    )
+    name = str(one.status["name"])
+    return stopped, is_sidecar(one.pod, name), str(one.ended.get("finishedAt") or "~")

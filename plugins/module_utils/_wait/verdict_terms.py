@@ -9,7 +9,12 @@ import typing as t
 
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import Kind
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import Problem
-from ansible_collections.mlops.mlflow.plugins.module_utils._wait.state import Object, condition
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.shape import whole
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.state import (
+    Clock,
+    Object,
+    condition,
+)
 
 READY = "ready"
 PROGRESSING = "progressing"
@@ -39,28 +44,57 @@ class Verdict(t.NamedTuple):
 
 
 class Rules(t.NamedTuple):
-    """What the user asked for, as far as it changes a verdict."""
+    """What the user asked for and when, as far as it changes a verdict."""
 
     settle: float = 5.0
     # A migration is still to come or under way: an old schema is not a failure yet.
     migrating: bool = False
+    # When the wait began, and when the last migration ended (s, the API server's clock).
+    since: float | None = None
+    migrated: float | None = None
+
+
+# Evidence that is older than this (s) when a wait begins is no evidence of now: what was wrong may
+# have been put right, and nothing has been tried again. Of a container that ended the next try is
+# near; a pull that failed is worth more for longer, as those who apply and then wait see it.
+OLD_ENDING = 15.0
+OLD_ATTEMPT = 60.0
+# By how much (s) a kubelet may be late with an attempt that it has announced.
+LATE = 20.0
+
+
+def until_retried(
+    at: float | None, pause: float, fresh: float, clock: Clock, rules: Rules
+) -> float | None:
+    """Return the moment (monotonic) before which old evidence proves nothing; None if it does.
+
+    at is when it was true (s, wall), pause how long until the next attempt, fresh how old it may
+    be when a wait begins.
+    """
+    if at is None or rules.since is None or at >= rules.since - fresh:
+        return None
+    return clock.now + max(0.0, at + pause + LATE - clock.wall)
 
 
 def missing(target: Target, what: str) -> Problem:
+    """Report that an object to wait for is not there."""
     kind, name = target.kind.kind, target.name
+    where = f" in namespace {target.namespace}" if target.namespace else ""
     return Problem(
         "not_found",
         kind,
         target.namespace,
         name,
-        f"{kind} {name} {what} in namespace {target.namespace}",
+        f"{kind} {name} {what}{where}",
         identity=f"{kind}/{target.namespace}/{name}",
     )
 
 
 def problem_of(item: Object, reason: str, message: str, **more: t.Any) -> Problem:
     metadata = item["metadata"]
-    more.setdefault("identity", str(metadata.get("uid") or metadata["name"]))
+    more.setdefault("identity", identity(item))
+    owners = metadata.get("ownerReferences") or ()
+    more.setdefault("family", str(owners[0].get("uid") or "") if owners else "")
     return Problem(
         reason,
         str(item.get("kind") or "Pod"),
@@ -71,6 +105,11 @@ def problem_of(item: Object, reason: str, message: str, **more: t.Any) -> Proble
     )
 
 
+def identity(item: Object) -> str:
+    """Return what makes an object the same as one seen before."""
+    return str(item["metadata"].get("uid") or item["metadata"]["name"])
+
+
 def one_line(text: str) -> str:
     """Return a text with its line breaks and runs of spaces made single spaces."""
     return " ".join(text.split())
@@ -78,17 +117,17 @@ def one_line(text: str) -> str:
 
 def observed(item: Object) -> bool:
     """Say whether the controller has acted on the object's present specification."""
-    generation = int(item["metadata"].get("generation") or 0)
-    return int((item.get("status") or {}).get("observedGeneration") or 0) >= generation
+    return number(item, "observedGeneration") >= whole(item["metadata"].get("generation"))
 
 
 def unobserved(item: Object) -> Verdict:
+    """Say that it has not."""
     return Verdict(PROGRESSING, f"waiting for the controller to see this {item['kind']}")
 
 
 def number(item: Object, name: str, section: str = "status", default: int = 0) -> int:
-    value = (item.get(section) or {}).get(name)
-    return default if value is None else int(value)
+    """Return a whole number of an object's status or specification."""
+    return whole((item.get(section) or {}).get(name), default)
 
 
 def leaving(pod: Object) -> bool:
@@ -99,3 +138,17 @@ def leaving(pod: Object) -> bool:
         or phase in ("Failed", "Succeeded")
         or condition(pod, "DisruptionTarget", "True")
     )
+
+
+def why_it_ended(pod: Object) -> str:
+    """Return why a pod was ended from outside, as its status says, or nothing."""
+    status = pod.get("status") or {}
+    if status.get("phase") != "Failed" or not status.get("reason"):
+        return ""
+    text = str(status.get("message") or "")
+    return f"{status['reason']}: {text}" if text else str(status["reason"])
+
+
+def counted(number_: int, noun: str) -> str:
+    """Return a number of things in words."""
+    return f"{number_} {noun}" + ("" if number_ == 1 else "s")

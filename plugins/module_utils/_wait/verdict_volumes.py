@@ -5,94 +5,176 @@
 
 from __future__ import annotations
 
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import POD
+import re
+
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import Problem
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.state import (
     Clock,
     Object,
     State,
-    claim_names,
     condition,
     container_statuses,
+    event_time,
+    wall_seconds,
 )
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict_terms import (
+    OLD_ATTEMPT,
     PROGRESSING,
     READY,
     Rules,
     Verdict,
     leaving,
     problem_of,
+    until_retried,
 )
 
-_MOUNT_FAILED = frozenset({"FailedMount", "FailedAttachVolume"})
+_MOUNT_FAILED = frozenset({"FailedMount", "FailedAttachVolume", "FailedMapVolume"})
+# What stands between the volumes and the containers: the pod's network and devices.
+_SANDBOX_FAILED = frozenset(
+    {
+        "FailedCreatePodSandBox",
+        "FailedPodSandBoxStatus",
+        "FailedPrepareDynamicResources",
+        "NetworkNotReady",
+    }
+)
 _MOUNTED = frozenset({"Pulling", "Pulled", "Created", "Started"})
+# The longest pause (s) between two attempts to mount a volume, and after how long without a word
+# of it (s) one that failed is history.
+MOUNT_PAUSE = 130.0
+MOUNT_SILENCE = 900.0
+# For how long (s) a provisioner or an autoscaler that said that it is at work is believed.
+AT_WORK = 900.0
+# A provisioner that says so goes on: making a volume takes longer than it waited in one go.
+_GOES_ON = re.compile(
+    r"deadline ?exceeded|code = aborted|already exists|operation .*(?:pending|in progress)",
+    re.IGNORECASE,
+)
+_SLOW_PROVISIONER = 300.0
 
 
 def judge_claim(item: Object, state: State, clock: Clock, rules: Rules) -> Verdict:
+    """Judge a PersistentVolumeClaim."""
     phase = (item.get("status") or {}).get("phase") or "Pending"
     if phase == "Bound":
         return Verdict(READY, "bound")
-    problem = claim_problem(item, state)
+    problem = claim_problem(item, state, clock, rules)
     waits = any(event.get("reason") == "WaitForFirstConsumer" for event in state.events(item))
     if waits and not problem and not _consumers(item, state):
         return Verdict(READY, "will be bound when a pod first uses it")
-    return Verdict(PROGRESSING, phase.lower(), (problem,) if problem else ())
+    return Verdict(PROGRESSING, str(phase).lower(), (problem,) if problem else ())
 
 
-def claim_problem(claim: Object, state: State) -> Problem | None:
+def claim_problem(claim: Object, state: State, clock: Clock, rules: Rules) -> Problem | None:
+    """Return what keeps a claim from being bound, or None."""
     name = claim["metadata"]["name"]
-    phase = (claim.get("status") or {}).get("phase")
+    spec = claim.get("spec") or {}
+    phase = (claim.get("status") or {}).get("phase") or "Pending"
     if phase == "Lost":
-        message = f"claim {name} has lost its volume {(claim.get('spec') or {}).get('volumeName')}"
+        message = f"claim {name} has lost its volume {spec.get('volumeName')}"
         return problem_of(claim, "volume", message, tolerance=0.0)
     if phase != "Pending":
         return None
+    at_work: Object | None = None
     for event in reversed(state.events(claim)):
-        if event.get("reason") in ("ProvisioningFailed", "FailedBinding"):
-            return problem_of(claim, "volume", f"claim {name}: {event.get('message')}")
-        if event.get("reason") in (
-            "WaitForFirstConsumer",
-            "Provisioning",
-            "ProvisioningSucceeded",
-        ):
+        reason, text = event.get("reason"), str(event.get("message") or "")
+        if reason in ("ProvisioningFailed", "FailedBinding"):
+            return _not_provisioned(claim, event, at_work is not None, clock, rules)
+        if reason in ("WaitForFirstConsumer", "ProvisioningSucceeded"):
             return None
-    spec = claim.get("spec") or {}
-    if not spec.get("storageClassName") and not spec.get("volumeName"):
+        if reason == "Provisioning":
+            at_work = at_work or event
+        if reason == "ExternalProvisioning" and not _any(state, claim, "Provisioning"):
+            return problem_of(
+                claim, "volume", f"claim {name}: its provisioner has not begun: {text}"
+            )
+    if at_work:
+        begun = wall_seconds(event_time(at_work))
         return problem_of(
-            claim, "volume", f"claim {name} names no storage class, and none is default"
+            claim,
+            "volume",
+            f"claim {name}: its volume is being made: {at_work.get('message')}",
+            stopped=begun is None or clock.wall - begun < AT_WORK,
         )
+    if spec.get("volumeName"):
+        message = f"claim {name} waits for the volume {spec['volumeName']}, which it names"
+        return problem_of(claim, "volume", message)
+    if not spec.get("storageClassName"):
+        message = f"claim {name} names no storage class, and none is default"
+        return problem_of(claim, "volume", message)
     return None
 
 
+def _not_provisioned(
+    claim: Object, event: Object, tries_again: bool, clock: Clock, rules: Rules
+) -> Problem:
+    """Report an attempt to make a volume that failed."""
+    text = str(event.get("message") or "")
+    return problem_of(
+        claim,
+        "volume",
+        f"claim {claim['metadata']['name']}: {text}",
+        held=tries_again,
+        tolerance=_SLOW_PROVISIONER if _GOES_ON.search(text) else None,
+        until=until_retried(
+            wall_seconds(event_time(event)), MOUNT_PAUSE, OLD_ATTEMPT, clock, rules
+        ),
+    )
+
+
+def _any(state: State, item: Object, reason: str) -> bool:
+    return any(event.get("reason") == reason for event in state.events(item))
+
+
 def _consumers(claim: Object, state: State) -> list[Object]:
-    metadata = claim["metadata"]
+    return [pod for pod in state.mounting(claim) if not leaving(pod)]
+
+
+def mount_problems(pod: Object, state: State, clock: Clock, rules: Rules) -> list[Problem]:
+    """Report what keeps a pod's node from making ready for its containers.
+
+    Volumes come first, then the sandbox with its network and devices. No container has come past
+    them; the events of what failed before stay, and a pull can take long.
+    """
+    if not _is_being_created(pod):
+        return []
+    latest: Object | None = None
+    for event in state.events(pod):
+        reason = event.get("reason")
+        if reason in _MOUNT_FAILED or reason in _SANDBOX_FAILED:
+            latest = event
+        elif reason in _MOUNTED:
+            latest = None
+        elif reason == "SuccessfulAttachVolume" and latest:
+            latest = None if latest.get("reason") == "FailedAttachVolume" else latest
+    if latest is None:
+        return []
+    at = wall_seconds(event_time(latest))
+    if at is not None and clock.wall - at > MOUNT_SILENCE:
+        return []
+    word = "volume" if latest.get("reason") in _MOUNT_FAILED else "sandbox"
+    if word == "volume" and condition(pod, "PodReadyToStartContainers", "True"):
+        return []
+    message = str(latest.get("message") or latest.get("reason"))
     return [
-        pod
-        for pod in state.all(POD, metadata.get("namespace") or "")
-        if metadata["name"] in claim_names(pod) and not leaving(pod)
+        problem_of(
+            pod,
+            word,
+            f"pod {pod['metadata']['name']}: {message}",
+            pod=str(pod["metadata"]["name"]),
+            until=until_retried(at, MOUNT_PAUSE, OLD_ATTEMPT, clock, rules),
+        )
     ]
 
 
-def mount_problems(pod: Object, state: State) -> list[Problem]:
-    """Report a volume that cannot be mounted, as long as no container has come past it."""
-    waiting = [
+def _is_being_created(pod: Object) -> bool:
+    """Say whether none of a pod's containers has got anywhere yet."""
+    statuses = container_statuses(pod)
+    if not statuses:
+        phase = (pod.get("status") or {}).get("phase")
+        return phase in (None, "Pending") and bool((pod.get("spec") or {}).get("nodeName"))
+    return all(
         ((status.get("state") or {}).get("waiting") or {}).get("reason")
-        for status in container_statuses(pod)
-    ]
-    if not waiting or any(
-        reason not in ("ContainerCreating", "PodInitializing") for reason in waiting
-    ):
-        return []
-    if condition(pod, "PodReadyToStartContainers", "True"):
-        return []
-    # The kubelet pulls and starts nothing before all volumes are mounted; the events of a mount
-    # that failed before stay, and a pull can take long.
-    telling = [
-        event
-        for event in state.events(pod)
-        if event.get("reason") in _MOUNT_FAILED or event.get("reason") in _MOUNTED
-    ]
-    if not telling or telling[-1].get("reason") in _MOUNTED:
-        return []
-    message = str(telling[-1].get("message") or "")
-    return [problem_of(pod, "volume", f"pod {pod['metadata']['name']}: {message}")]
+        in ("ContainerCreating", "PodInitializing")
+        for status in statuses
+    )

@@ -6,25 +6,38 @@
 from __future__ import annotations
 
 import re
+import typing as t
 
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import (
     POD,
     REPLICA_SET,
     REVISION,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import Problem
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import (
+    DEFAULTS,
+    UNTIL_TIMEOUT,
+    Problem,
+)
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.shape import whole
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.state import (
     Clock,
     Object,
     State,
     condition,
+    event_time,
+    wall_seconds,
 )
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict_pods import (
+    activity,
+    lingering,
+    pod_problems,
     progress,
+    revision_of,
     settled,
     workload_problems,
 )
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict_terms import (
+    OLD_ATTEMPT,
     PROGRESSING,
     Rules,
     Verdict,
@@ -33,9 +46,19 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict_terms i
     observed,
     problem_of,
     unobserved,
+    until_retried,
 )
 
 _WEBHOOK_SILENT = re.compile(r"failed calling webhook|failed to call webhook", re.IGNORECASE)
+_QUOTA = re.compile(r"exceeded quota", re.IGNORECASE)
+# For how long (s) a webhook may be silent, and how long after a pod has gone a quota may still seem
+# to be full: the controller waits longer after each refusal.
+_WEBHOOK_RETURNS = 30.0
+_QUOTA_IS_FREED = 20.0
+# The longest (s) that a controller is given for its next attempt after one that was refused.
+_LONGEST_RETRY = 300.0
+# A rollout that its controller gave up is given up if that was in this wait, or just before (s).
+_JUST_BEFORE = 5.0
 
 
 def newest_replica_set(deployment: Object, state: State) -> Object | None:
@@ -54,64 +77,132 @@ def newest_replica_set(deployment: Object, state: State) -> Object | None:
 
 
 def _revision(item: Object) -> int:
-    text = (item["metadata"].get("annotations") or {}).get("deployment.kubernetes.io/revision", "")
-    return int(text) if str(text).isdigit() else 0
+    annotations = item["metadata"].get("annotations") or {}
+    return whole(annotations.get("deployment.kubernetes.io/revision"))
 
 
 def deployment_pods(item: Object, state: State) -> list[Object]:
+    """Return the pods of a Deployment's current revision."""
     newest = newest_replica_set(item, state)
     return state.owned(POD, newest) if newest else []
 
 
 def judge_deployment(item: Object, state: State, clock: Clock, rules: Rules) -> Verdict:
+    """Judge a Deployment."""
     if not observed(item):
         return unobserved(item)
     want = number(item, "replicas", "spec", 1)
     updated, total = number(item, "updatedReplicas"), number(item, "replicas")
     available = number(item, "availableReplicas")
+    newest = newest_replica_set(item, state)
     pods = deployment_pods(item, state)
     if updated >= want and total <= updated and available >= updated:
-        return settled(item, pods, want, f"{available} of {want} available", state, clock, rules)
+        counts = f"{available} of {want} available"
+        return settled(item, pods, want, counts, state, clock, rules, newest)
     if (item.get("spec") or {}).get("paused"):
         message = f"Deployment {item['metadata']['name']} is paused: its rollout does not go on"
         return Verdict(PROGRESSING, "is paused", (problem_of(item, "paused", message),))
-    problems = workload_problems(item, pods, state, clock, rules)
-    newest = newest_replica_set(item, state)
-    refused = condition(newest, "ReplicaFailure", "True") if newest else None
-    if refused:
-        problems.append(_refused(item, str(refused.get("message") or refused.get("reason"))))
+    problems = workload_problems(item, pods, state, clock, rules, newest)
+    problems += _deployment_refused(item, newest, state, clock, rules)
+    if updated < want:
+        older = [pod for each in state.owned(REPLICA_SET, item) for pod in state.owned(POD, each)]
+        problems += lingering(older, clock)
     deadline = condition(item, "Progressing", "False")
     if deadline and deadline.get("reason") == "ProgressDeadlineExceeded":
         doing = progress("", pods, state).removeprefix(" · ")
-        problems.append(_deadline(item, str(deadline.get("message") or ""), problems, doing))
+        problems.append(_deadline(item, deadline, problems, doing, rules))
     counts = f"{min(available, updated)} of {want} available"
     if updated >= want and total > updated:
         counts += f", {total - updated} of an older revision still running"
     return Verdict(PROGRESSING, progress(counts, pods, state), tuple(problems))
 
 
-def _deadline(item: Object, text: str, others: list[Problem], doing: str) -> Problem:
-    """Report that the controller gave up, with what is known of why."""
+def _deadline(
+    item: Object, deadline: Object, others: list[Problem], doing: str, rules: Rules
+) -> Problem:
+    """Report that the controller gave up, with what is known of why.
+
+    What it gave up before the wait began may have been put right since: it does not take that back
+    before a pod has become ready.
+    """
     cause = others[0] if others else None
-    message = text or "the rollout made no progress within its deadline"
+    message = str(deadline.get("message") or "the rollout made no progress within its deadline")
+    times = (deadline.get("lastUpdateTime"), deadline.get("lastTransitionTime"))
+    at = max((seconds for text in times if (seconds := wall_seconds(text))), default=None)
+    before = at is not None and rules.since is not None and at < rules.since - _JUST_BEFORE
+    held = before or any(problem.stopped for problem in others)
     if cause:
         return problem_of(
             item,
             "progress_deadline",
-            f"{message}; {cause.message}",
+            f"{message.rstrip('.')}: {cause.message}",
             container=cause.container,
             pod=cause.pod,
             previous=cause.previous,
+            held=held,
         )
     if doing:
         message = f"{message.rstrip('.')}; {doing}"
-    return problem_of(item, "progress_deadline", message)
+    return problem_of(item, "progress_deadline", message, held=held)
 
 
-def _refused(item: Object, message: str) -> Problem:
-    """Report that the API server refuses to create an object's pods."""
-    tolerance = 30.0 if _WEBHOOK_SILENT.search(message) else None
-    return problem_of(item, "quota_or_admission", message, tolerance=tolerance)
+def _deployment_refused(
+    item: Object, newest: Object | None, state: State, clock: Clock, rules: Rules
+) -> list[Problem]:
+    """Report that a Deployment's pods, or its ReplicaSet, are refused."""
+    refused = condition(newest or item, "ReplicaFailure", "True")
+    stuck = condition(item, "Progressing", "False") or {}
+    if not refused and stuck.get("reason") in ("ReplicaSetCreateError", "FailedCreate"):
+        refused = stuck
+    if not refused:
+        return []
+    attempts = [
+        event
+        for event in state.events(newest or item)
+        if event.get("reason") in ("FailedCreate", "ReplicaSetCreateError")
+    ]
+    began = wall_seconds(refused.get("lastTransitionTime"))
+    latest = wall_seconds(event_time(attempts[-1])) if attempts else began
+    message = str(refused.get("message") or refused.get("reason"))
+    return [_refused(item, message, began, latest, state, clock, rules)]
+
+
+def _refused(
+    item: Object,
+    message: str,
+    began: float | None,
+    latest: float | None,
+    state: State,
+    clock: Clock,
+    rules: Rules,
+) -> Problem:
+    """Report that the API server refuses to create an object's pods.
+
+    began and latest are when it first did, and last (s, wall).
+    """
+    tolerance = _WEBHOOK_RETURNS if _WEBHOOK_SILENT.search(message) else None
+    stopped = bool(_QUOTA.search(message)) and _makes_room(item, state, clock)
+    # A controller waits about as long again as it has been trying.
+    tried = (latest - began) if latest is not None and began is not None else 0.0
+    pause = min(_LONGEST_RETRY, max(0.0, tried))
+    return problem_of(
+        item,
+        "quota_or_admission",
+        message,
+        tolerance=tolerance,
+        stopped=stopped,
+        until=until_retried(latest, pause, OLD_ATTEMPT, clock, rules),
+    )
+
+
+def _makes_room(item: Object, state: State, clock: Clock) -> bool:
+    """Say whether pods of the namespace are going, or have just gone: that empties a quota."""
+    namespace = str(item["metadata"].get("namespace") or "")
+    freed = state.freed(namespace)
+    if freed is not None and clock.now - freed < _QUOTA_IS_FREED:
+        return True
+    going = state.going(namespace)
+    return len(going) > len(lingering(going, clock))
 
 
 def _held_back(item: Object) -> int | None:
@@ -119,22 +210,24 @@ def _held_back(item: Object) -> int | None:
     strategy = (item.get("spec") or {}).get("updateStrategy") or {}
     if strategy.get("type") == "OnDelete":
         return None
-    return int((strategy.get("rollingUpdate") or {}).get("partition") or 0)
+    rolling = strategy.get("rollingUpdate")
+    return whole(rolling.get("partition")) if isinstance(rolling, dict) else 0
 
 
 def stateful_set_pods(item: Object, state: State) -> list[Object]:
-    pods = state.owned(POD, item)
+    """Return the pods of a StatefulSet's current revision, and those that it holds back."""
     if not observed(item):
         return []
+    return [pod for pod in state.owned(POD, item) if not is_outdated(pod, item)]
+
+
+def is_outdated(pod: Object, item: Object) -> bool:
+    """Say whether a StatefulSet's pod is of another revision than it should be."""
     held_back = _held_back(item)
     revision = (item.get("status") or {}).get("updateRevision")
-    if held_back is None:
-        return pods
-    return [pod for pod in pods if _hash(pod) == revision or _ordinal(pod) < held_back]
-
-
-def _hash(pod: Object) -> str | None:
-    return (pod["metadata"].get("labels") or {}).get("controller-revision-hash")
+    if held_back is None or _ordinal(pod) < held_back:
+        return False
+    return revision_of(pod) != revision
 
 
 def _ordinal(pod: Object) -> int:
@@ -143,6 +236,7 @@ def _ordinal(pod: Object) -> int:
 
 
 def judge_stateful_set(item: Object, state: State, clock: Clock, rules: Rules) -> Verdict:
+    """Judge a StatefulSet."""
     if not observed(item):
         return unobserved(item)
     want = number(item, "replicas", "spec", 1)
@@ -151,9 +245,15 @@ def judge_stateful_set(item: Object, state: State, clock: Clock, rules: Rules) -
     updated = number(item, "updatedReplicas")
     may_update = 0 if held_back is None else max(0, want - held_back)
     ready = min(number(item, "readyReplicas"), number(item, "availableReplicas", default=want))
+    every = [pod for pod in state.owned(POD, item) if not leaving(pod)]
     pods = stateful_set_pods(item, state)
-    all_updated = status.get("currentRevision") == status.get("updateRevision")
-    if updated >= may_update or all_updated:
+    outdated = [pod for pod in every if is_outdated(pod, item)]
+    # After a change was taken back both revisions are the same again, and a pod that the change
+    # brought may still be there.
+    same = status.get("currentRevision") == status.get("updateRevision") and not outdated
+    if same and status.get("updatedReplicas") is not None:
+        same = len([pod for pod in pods if not leaving(pod)]) >= want
+    if updated >= may_update or same:
         if ready >= want and number(item, "replicas") <= want:
             counts = f"{ready} of {want} available"
             return settled(item, pods, want, counts, state, clock, rules)
@@ -161,24 +261,73 @@ def judge_stateful_set(item: Object, state: State, clock: Clock, rules: Rules) -
     else:
         counts = f"{updated} of {may_update} updated, {min(ready, want)} of {want} available"
     problems = workload_problems(item, pods, state, clock, rules)
-    if len([pod for pod in state.owned(POD, item) if not leaving(pod)]) < want:
-        problems += creation_problems(item, state)
-    return Verdict(PROGRESSING, progress(counts, pods, state), tuple(problems))
+    if len(every) < want:
+        problems += creation_problems(item, state, clock, rules)
+    problems += _kept_back(item, outdated, state, clock, rules)
+    problems += lingering(state.owned(POD, item), clock)
+    shown = pods if any(not leaving(pod) for pod in pods) else every
+    return Verdict(PROGRESSING, progress(counts, shown, state), tuple(problems))
+
+
+def _kept_back(
+    item: Object, outdated: list[Object], state: State, clock: Clock, rules: Rules
+) -> list[Problem]:
+    """Report the pod of an older revision that never became ready.
+
+    A StatefulSet that goes on pod by pod waits for it, though its template has been corrected
+    (kubernetes#67250): somebody has to delete it.
+    """
+    if (item.get("spec") or {}).get("podManagementPolicy") == "Parallel":
+        return []
+    found = []
+    for pod in outdated:
+        if condition(pod, "Ready", "True"):
+            continue
+        name = str(pod["metadata"]["name"])
+        text = f"pod {name} is of an older revision and not ready; the StatefulSet waits for it"
+        why = next(iter(pod_problems(pod, state, clock, rules)), None)
+        if why is None:
+            words = f"{text}: {activity(pod, state)}"
+            more: dict[str, t.Any] = {"tolerance": UNTIL_TIMEOUT}
+        else:
+            words = f"{text}: {why.message}"
+            usual = DEFAULTS[why.reason] if why.tolerance is None else why.tolerance
+            more = {
+                "tolerance": max(DEFAULTS["blocked"], usual),
+                "container": why.container,
+                "previous": why.previous,
+                "held": why.held or why.stopped,
+                "until": why.until,
+            }
+        found.append(problem_of(pod, "blocked", words, pod=name, **more))
+    return found
 
 
 def daemon_set_pods(item: Object, state: State) -> list[Object]:
+    """Return the pods of a DaemonSet's current revision."""
     pods = state.owned(POD, item)
     strategy = (item.get("spec") or {}).get("updateStrategy") or {}
     if strategy.get("type") == "OnDelete":
         return pods
-    revisions = state.owned(REVISION, item)
-    if not revisions or not observed(item):
+    if not observed(item):
         return []
-    newest = max(revisions, key=lambda revision: int(revision.get("revision") or 0))
-    return [pod for pod in pods if _hash(pod) == _hash(newest)]
+    if not state.sees(REVISION):
+        # The same number, counted by the controller itself.
+        newest = max((_generation(pod) for pod in pods), default=0)
+        return [pod for pod in pods if _generation(pod) == newest]
+    revisions = state.owned(REVISION, item)
+    if not revisions:
+        return []
+    latest = max(revisions, key=lambda revision: whole(revision.get("revision")))
+    return [pod for pod in pods if revision_of(pod) == revision_of(latest)]
+
+
+def _generation(pod: Object) -> int:
+    return whole((pod["metadata"].get("labels") or {}).get("pod-template-generation"))
 
 
 def judge_daemon_set(item: Object, state: State, clock: Clock, rules: Rules) -> Verdict:
+    """Judge a DaemonSet."""
     if not observed(item):
         return unobserved(item)
     want = number(item, "desiredNumberScheduled")
@@ -192,12 +341,13 @@ def judge_daemon_set(item: Object, state: State, clock: Clock, rules: Rules) -> 
         return settled(item, pods, want, counts, state, clock, rules)
     problems = workload_problems(item, pods, state, clock, rules)
     if len(pods) < want:
-        problems += creation_problems(item, state)
+        problems += creation_problems(item, state, clock, rules)
+    problems += lingering(state.owned(POD, item), clock)
     counts = f"{min(updated, available)} of {want} available"
     return Verdict(PROGRESSING, progress(counts, pods, state), tuple(problems))
 
 
-def creation_problems(item: Object, state: State) -> list[Problem]:
+def creation_problems(item: Object, state: State, clock: Clock, rules: Rules) -> list[Problem]:
     """Report a refusal to create pods, which these controllers tell by events only."""
     latest = [
         event
@@ -205,7 +355,15 @@ def creation_problems(item: Object, state: State) -> list[Problem]:
         if event.get("reason") in ("FailedCreate", "SuccessfulCreate")
     ][-1:]
     return [
-        _refused(item, str(event.get("message") or ""))
+        _refused(
+            item,
+            str(event.get("message") or ""),
+            wall_seconds(event.get("firstTimestamp") or event.get("eventTime")),
+            wall_seconds(event_time(event)),
+            state,
+            clock,
+            rules,
+        )
         for event in latest
         if event.get("reason") == "FailedCreate"
     ]

@@ -23,7 +23,7 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._wait.engine import (
     Options,
     Seen,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import Problem
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import DEFAULTS, Problem
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict import Target
 from ansible_collections.mlops.mlflow.tests.unit.plugins.fake_api import RESET, FakeApi
 
@@ -336,7 +336,7 @@ def test_nothing_is_called_a_failure_while_and_just_after_the_server_is_away() -
 
 def test_a_long_outage_starts_every_tolerance_anew() -> None:
     """Nobody saw whether the state lasted; a short one is as good as none."""
-    tolerance = 5.0
+    tolerance = DEFAULTS["config"]
     for length, starts_anew in ((2.0, False), (10.0, True)):
         stepped = Stepped(NO_SECRET)
         assert stepped.failed_at(0) == []
