@@ -37,9 +37,11 @@ Environment (a name with _FILE appended names a file to read it from; nothing co
 from __future__ import annotations
 
 import ast
+import base64
 import configparser
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -55,7 +57,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, quote_plus, unquote
+from urllib.parse import quote, unquote
 
 COMMANDS = ("status", "wait", "migrate", "revisions")
 # What waiting does not cure.
@@ -265,25 +267,140 @@ def classify(message: str, code: str | None = None) -> str:
     return "denied" if _DENIED.search(message) else "unreachable"
 
 
+# --- No secret in what is printed. This file stands alone: it cannot import the collection --------
+
+MASK = "***"
+# Between two characters of a secret a line may be wrapped.
+_WRAP = r"(?:[ \t]*\\?\r?\n[ \t]*|\\+n)?"
+_TELLING = (
+    r"(?<![\w.-])[\w.-]*?(?:pass(?:word|wd|phrase)|pwd|secret|token|api_?key|access_?key|private_?key"
+    r"|encryption_?key|credential|cookie|authorization)[\w.-]*"
+)
+_QUOTED = r"""(?:[bEuU]&?)?(?:'(?:[^'\\\n]|''|\\.|'(?![\s,;:)\]}&]|$))*'|"(?:[^"\\\n]|\\.)*")"""
+# A scheme that names a database: an @ after a slash may still belong to a password.
+_DATABASE = r"(?:postgres|mysql|mariadb|mssql|redis|mongodb|amqp)[\w+]*"
+_FORMS = tuple(
+    (re.compile(pattern, re.IGNORECASE | re.MULTILINE), replacement)
+    for pattern, replacement in (
+        (r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:.|\n)*?(?:-----END [A-Z ]*KEY-----|\Z)", MASK),
+        (r"(?:^[ \t]*[A-Za-z0-9+/=]{4,}\s*\n)+-----END [A-Z ]*PRIVATE KEY-----", MASK),
+        (r"(\[parameters: ).*(?=\])", r"\1" + MASK),
+        (r"(Failing row contains \().*(?=\))", r"\1" + MASK),
+        (r"\b((?:scrypt|pbkdf2)(?::[\w-]+){1,4}\$)[^\s'\",)]+", r"\1" + MASK),
+        (r"(\bpassword\s+)(?:E|U&)?'(?:[^'\\]|''|\\.)*(?:'|$)", r"\1" + MASK),
+        (r"(^LINE \d+: \.\.\.(?:P?A?S?S?W?O?R?D)?\s*E?').*", r"\1" + MASK),
+        (rf"({_DATABASE}:(?:\\*/){{2}}[^\s:/]*:)\S*@", rf"\1{MASK}@"),
+        (
+            r"((?<![\w+.-])[a-z][\w+.-]*:(?:\\*/){2}[^\s:/?#]*:)(?!\d{1,5}(?:[/?#\s,;'\")]|$))\S*@",
+            rf"\1{MASK}@",
+        ),
+        (
+            r"((?<![^\s\"'(=<,])[a-z_][\w.+-]*:)(?!\\*/)(?:(?!://)\S)+@(?!sha\d+:)(?=\w)",
+            rf"\1{MASK}@",
+        ),
+        # What drivers take for host, port or database of a password that is not quoted.
+        (
+            r"((?:host ?name|host|server at|resolve|database|port)\s*[=:]?\s*\\*[\"'])"
+            r"[^\n\s]*@(?=[^@\n\s]*\\*[\"'])",
+            rf"\1{MASK}@",
+        ),
+        (r"(base 10: \\*['\"])[^\n]*@", rf"\1{MASK}@"),
+        (
+            r"((?:cast to integer value as|invalid port number:|invalid integer value"
+            r"|encoded token:|followed by '%' or '\(', found:|\\*\" after|in URI:)\s+\\*['\"])"
+            r"(?!-?\d+\\*['\"])[^\n]*?(?=\\*['\"](?:[\s.,;)]|$))",
+            r"\1" + MASK,
+        ),
+        (r"((?:set-)?cookie: |authorization: (?:\w+ )?)(?=\S*[=\d])[^\n\"']+", r"\1" + MASK),
+        (rf"({_TELLING}\\*[\"']?\]?\s*[:=]\s*){_QUOTED}", r"\1" + MASK),
+        (rf"({_TELLING}\\+[\"']\s*:\s*\\+[\"'])(?:(?!\\+[\"'](?:[,}}\s]|$)).)*", r"\1" + MASK),
+        (rf"({_TELLING}\s*=\s*)(?!\*\*\*)[^\s'\"][^\s]*", r"\1" + MASK),
+        (rf"(^\s*{_TELLING}:\s+)(?![|>]|not |is |authentication )\S.*", r"\1" + MASK),
+    )
+)
+
+
+def _spelling(character: str) -> str:
+    """Return a pattern for one character, as it is and in the encodings that messages have."""
+    code = ord(character)
+    data = character.encode("utf-8", "surrogatepass")
+    units = character.encode("utf-16-be", "surrogatepass")
+    forms = [
+        "".join(f"%+(?:25)*(?i:{byte:02x})" for byte in data),
+        "".join(rf"\\+x(?i:{byte:02x})" for byte in data),
+        "".join(rf"\\+u(?i:{units[at : at + 2].hex()})" for at in range(0, len(units), 2)),
+        rf"&(?:amp;)*#(?:0*{code}|x0*(?i:{code:x}));",
+        re.escape(character) if character.isalnum() else rf"\\*{re.escape(character)}",
+    ]
+    special = {
+        "'": r"""''|'\"'\"'|&apos;""",
+        '"': '""|&quot;',
+        "<": "&lt;",
+        ">": "&gt;",
+        "&": "&(?:amp;)+",
+        "%": "%%",
+        " ": r"\+|\s+",
+        "\\": r"\\+",
+    }
+    return f"(?:{'|'.join(filter(None, [special.get(character), *forms]))})"
+
+
+def _in_base64(secret: str) -> Iterator[str]:
+    """Yield patterns for what base64 has of a secret, wherever it begins in a longer text."""
+    for text in {secret, quote(secret, safe=""), secret.replace("%", "%%")}:
+        data = text.encode("utf-8", "surrogatepass")
+        for offset in range(3):
+            end = (offset + len(data)) % 3
+            encoded = base64.b64encode(b"\0" * offset + data + b"\0" * (-end % 3)).decode()
+            core = encoded[(0, 2, 3)[offset] : len(encoded) - (0, 3, 2)[end]]
+            if len(core) >= 8:
+                inner = core.replace("+", "[+-]").replace("/", r"(?:\\*/|_)")
+                yield ("[A-Za-z0-9+/_-]?" if offset else "") + inner + ("[\\w+/-]?" if end else "")
+
+
+@functools.lru_cache(maxsize=64)
+def _known(secret: str) -> re.Pattern[str]:
+    plain = _WRAP.join(map(_spelling, secret)) if len(secret) <= 200 else re.escape(secret)
+    # A short one is a part of too many words.
+    if len(secret) < 8 and re.fullmatch(r"\w+", secret):
+        plain = rf"(?<!\w){plain}(?!\w)"
+    return re.compile("|".join([plain, *_in_base64(secret)]), re.DOTALL)
+
+
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """Return `text` without any of the secrets, as they are or encoded for a URL."""
-    forms: set[str] = set()
-    for secret in secrets:
-        forms |= {secret, quote(secret), quote(secret, safe=""), quote_plus(secret)}
-    for form in sorted(filter(None, forms), key=len, reverse=True):
-        text = text.replace(form, "***")
-    return re.sub(r"(\w\+?\w*://[^:/@\s]*):[^@/\s]*@", r"\1:***@", text)
+    """Return `text` without the secrets, however encoded, and without what looks like one."""
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        text = _known(secret).sub(MASK, text)
+    for pattern, replacement in _FORMS:
+        text = pattern.sub(replacement, text)
+    return text
 
 
 def passwords(environment: Mapping[str, str], uris: Iterable[str]) -> set[str]:
     """Return every password that a message might repeat."""
     found = {environment.get("PGPASSWORD", "")}
-    for uri in uris:
-        match = re.match(r"[^:]+://[^:/@]*:(.*)@", uri)
-        if match:
-            found |= {match[1], unquote(match[1])}
-        found |= {unquote(value) for value in re.findall(r"[?&]password=([^&]*)", uri)}
-    return found - {""}
+    for name, value in environment.items():
+        if re.search(r"PASSWORD|PASSPHRASE|SECRET|TOKEN|_KEY$", name) and "_FILE" not in name:
+            # What is shorter may be a switch.
+            found |= {value} if len(value) >= 6 else set()
+    for uri in [*uris, *(value for value in environment.values() if "://" in value)]:
+        found |= _in_address(uri)
+    return {secret for secret in found if len(secret) > 1}
+
+
+def _in_address(uri: str) -> set[str]:
+    """Return the passwords in an address, and what a driver may make of their rest."""
+    found: set[str] = set()
+    match = re.match(r"[^:]+://(.*)@", uri, re.DOTALL)
+    if match and ":" in match[1]:
+        user, _colon, password = match[1].partition(":")
+        found |= {password} | ({match[1].rpartition(":")[2]} if "@" in user else set())
+    found |= {unquote(password) for password in found}
+    found |= {unquote(value) for value in re.findall(r"[?&]\w*password=([^&]*)", uri)}
+    for password in list(found):
+        rests = (password[cut.end() :] for cut in re.finditer(r"[@:/?#]", password))
+        found |= {rest for rest in rests if len(rest) >= 6}
+    return found
 
 
 # --- The image: read without importing MLflow, which takes seconds --------------------------------

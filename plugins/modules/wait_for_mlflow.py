@@ -300,6 +300,7 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
     ApiError,
 )
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import DEPLOYMENT, JOB
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.redact import Redactor
 from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow.readiness import (
     MlflowCheck,
     Server,
@@ -426,7 +427,7 @@ def main() -> None:
         nonlocal facts
         engine = Engine(api, targets, options, check, progress)
         result = engine.run()
-        facts = engine.facts
+        facts = Redactor(options.secrets).within(engine.facts)
         return result
 
     result = run(module, connection, wait, progress_from_environment(), **nothing)

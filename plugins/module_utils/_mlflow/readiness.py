@@ -17,6 +17,7 @@ import urllib.parse
 
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Api, ApiError
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import DEPLOYMENT, JOB
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.redact import redact
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait import schema as _schema
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.engine import CheckResult, Seen
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import Problem
@@ -219,7 +220,7 @@ class MlflowCheck:
         image = str(main_container(pods[0]).get("image") or "")
         facts["server"].update(
             image=image,
-            url=self._server.url or None,
+            url=redact(self._server.url) or None,
             pods=[pod["metadata"]["name"] for pod in pods],
         )
         with concurrent.futures.ThreadPoolExecutor(ASKED_AT_ONCE + 1) as pool:
@@ -304,7 +305,9 @@ class MlflowCheck:
         entry["seconds"] = round(time.monotonic() - began, 2)
         if wrong is None:
             return entry, None
-        who = f"MLflow at {self._server.url}" if self._server.url else f"MLflow in pod {name}"
+        who = (
+            f"MLflow at {redact(self._server.url)}" if self._server.url else f"MLflow in pod {name}"
+        )
         words = f"{who}: {wrong[1]}"
         if forbidden:
             words += " (the account needs get and create on pods/portforward)"

@@ -223,5 +223,6 @@ class Diagnosis:
                     return ""
                 continue
             if lines:
-                return redact(hints.telling_line(lines))
+                # The whole first: one line of a key, or a part of one, does not look like a secret.
+                return hints.telling_line(redact("\n".join(lines)).splitlines())
         return ""

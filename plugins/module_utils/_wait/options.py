@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -21,6 +22,7 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import (
     is_built_in,
     known_kind,
 )
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.redact import known_in
 from ansible_collections.mlops.mlflow.plugins.module_utils._release.lock import (
     LEASE_ARG_SPEC,
     LeaseError,
@@ -76,8 +78,8 @@ def wait_options(module: AnsibleModule, **more: t.Any) -> Options:
     for name in ("timeout", "settle", "log_lines"):
         if not 0 <= params[name] < 10**7:
             fail(module, f"{name} must be 0 or more.", **more)
-    # The credentials for the API server are no_log too; none of them belongs in a container's log.
-    known = [params.get(name) for name in ("password", "api_key")]
+    # Whatever is no_log, and what the environment has: none of it belongs in a container's log.
+    known = {str(value) for value in module.no_log_values} | known_in(os.environ)
     return Options(
         timeout=params["timeout"],
         settle=params["settle"],
@@ -85,7 +87,7 @@ def wait_options(module: AnsibleModule, **more: t.Any) -> Options:
         fail_fast=params["fail_fast"],
         log_lines=params["log_lines"],
         one_pass=module.check_mode,
-        secrets=tuple(value for value in known if isinstance(value, str)),
+        secrets=tuple(sorted(known)),
     )
 
 

@@ -17,7 +17,7 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import (
     STATEFUL_SET,
     Kind,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.redact import redact
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.redact import Redactor
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait import hints
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import Problem
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.state import (
@@ -56,6 +56,7 @@ class Options(t.NamedTuple):
     fail_fast: bool = True
     log_lines: int = 20
     one_pass: bool = False
+    # What is known to be secret: masked in every text of the result, however it is spelt there.
     secrets: tuple[str, ...] = ()
 
 
@@ -91,6 +92,7 @@ class Outcome:
         self._options = options
         self._state = state
         self.start = now()
+        self.redactor = Redactor(options.secrets)
         self.verdicts: dict[Target, Verdict] = {}
         self.ready_at: dict[Target, float] = {}
         self.failed: dict[Target, Problem] = {}
@@ -161,8 +163,8 @@ class Outcome:
             self.timeline.append({"at": at, "object": thing, "event": self.clean(event)})
 
     def clean(self, text: str) -> str:
-        """Return a text without the secrets in it."""
-        return redact(text, self._options.secrets)
+        """Return a text without secrets: those that are known, and what looks like one."""
+        return self.redactor(text)
 
     def pending_words(self) -> str:
         """Say in one line what is being waited for."""
