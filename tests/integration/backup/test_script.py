@@ -562,8 +562,13 @@ def test_a_quiet_connection_is_kept_open(script: Script) -> None:
     try:
         waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
         until(lambda: script.postgres.run("postgres", waiting), process)
-        timers = [seconds for seconds in keepalive_timers(script.postgres.port) if seconds <= 30]
-        assert len([seconds for seconds in timers if seconds > 0]) >= 2
+
+        # That of the session whose snapshot it is, and pg_dump's own. Either may just have spoken.
+        def kept_open() -> bool:
+            return len([s for s in keepalive_timers(script.postgres.port) if 0 < s < 31]) >= 2
+
+        until(kept_open, process)
+        assert process.poll() is None
     finally:
         cursor.execute("ROLLBACK")
         connection.close()
