@@ -115,7 +115,8 @@ def run_playbook(
     done = subprocess.run(
         [
             "ansible-playbook",
-            f"--inventory={ROOT}/inventories/{inventory}",
+            # One of the repository's, or another by its path.
+            f"--inventory={ROOT / 'inventories' / inventory}",
             f"--inventory={ROOT}/molecule/inventory",
             str(ROOT / playbook),
             *arguments,

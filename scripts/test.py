@@ -44,6 +44,7 @@ SCENARIOS = {path.parent.name for path in ROOT.glob("molecule/*/molecule.yml")}
 # Together they take too long for every change: make test-long runs them. A new scenario begins
 # here, too, until it has passed three times.
 LONG = (
+    "fleet",
     "interruption",
     "leaks",
     "operations",

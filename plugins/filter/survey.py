@@ -20,7 +20,7 @@ options:
   _input:
     description:
       - Names of variables, in the order of the questions. Only what fits into one line can be asked
-        for, so no dictionaries and no lists.
+        for, or chosen from a list, so no dictionaries and no other lists.
     type: list
     elements: str
     required: true
@@ -92,7 +92,8 @@ def question(name: str, spec: t.Mapping[str, t.Any], required: bool) -> dict[str
     if spec.get("choices"):
         # An empty answer is none at all.
         choices = [str(choice) for choice in spec["choices"] if choice != ""]
-        return {**asked, "type": "multiplechoice", "choices": choices}
+        several = "multiselect" if kind == "list" else "multiplechoice"
+        return {**asked, "type": several, "choices": choices}
     if kind not in _TYPES:
         raise AnsibleFilterError(f"survey: {name} is a {kind}, which no question can ask for")
     return {**asked, "type": _TYPES[kind]}

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import itertools
 import json
 import re
@@ -37,10 +38,12 @@ LOCAL = {
 }
 
 
-def inventory(site: Site, hosts: dict[str, dict[str, t.Any]], **variables: t.Any) -> str:
+def inventory(
+    site: Site, hosts: dict[str, dict[str, t.Any]], name: str = "fleet", **variables: t.Any
+) -> str:
     """Write an inventory of releases; return its path."""
     return site.write(
-        "fleet/hosts.yml",
+        f"{name}/hosts.yml",
         json.dumps(
             {"all": {"hosts": hosts, "vars": LOCAL | {"mlflow_environment": "staging"} | variables}}
         ),
@@ -79,7 +82,7 @@ def test_a_tour_has_every_pair_once() -> None:
     assert sorted(pairs) == sorted(itertools.product(ROLES, repeat=2))
 
 
-def entry(number: int, role: str, namespace: str, url: str) -> list[dict[str, t.Any]]:
+def entry(mark: str, role: str, namespace: str, url: str) -> list[dict[str, t.Any]]:
     """Return the tasks that run a role, however it ends, and then tell the cluster so."""
     return [
         {
@@ -95,41 +98,81 @@ def entry(number: int, role: str, namespace: str, url: str) -> list[dict[str, t.
             "rescue": [{"ansible.builtin.meta": "noop"}],
         },
         {
-            "ansible.builtin.uri": {"url": f"{url}/end/{number}", "status_code": [404]},
+            "ansible.builtin.uri": {"url": f"{url}/{mark}", "status_code": [404]},
             "check_mode": False,
         },
     ]
 
 
-def ended(number: int) -> str:
-    """Return what the cluster hears at the end of the role with this number."""
-    return f"GET /end/{number} {{}}"
+class Walk(t.NamedTuple):
+    """What one host does: roles, one after the other, in turn for two namespaces of its own."""
+
+    host: str
+    roles: list[str]
+    spaces: tuple[str, str]
+
+    def space(self, number: int) -> str:
+        """Return the namespace of the role with this number."""
+        return self.spaces[number % 2]
+
+    def mark(self, number: int) -> str:
+        """Return the path that the cluster is asked for at the end of the role."""
+        return f"end/{self.host}/{number}/"
+
+    def play(self, url: str) -> dict[str, t.Any]:
+        """Return the play of this host."""
+        tasks = [
+            task
+            for number, role in enumerate(self.roles)
+            for task in entry(self.mark(number), role, self.space(number), url)
+        ]
+        return {"hosts": self.host, "gather_facts": False, "tasks": tasks}
+
+    def check(self, heard: list[str]) -> None:
+        """See that each role asked about its namespace, and never about the other one."""
+        about: set[str] = set()
+        number = 0
+        for request in heard:
+            if f"/{self.mark(number)} " not in request:
+                about |= set(TEAM.findall(request)) & set(self.spaces)
+                continue
+            before = self.roles[number - 1] if number else "nothing"
+            role, space = self.roles[number], self.space(number)
+            assert about == {space}, f"{role} for {space} after {before}: asked about {about}"
+            about = set()
+            number += 1
+        assert number == len(self.roles)
+
+
+def walks() -> list[Walk]:
+    """Return the tour in two parts that go on side by side; the second begins as the first ends."""
+    whole = tour(list(ROLES))
+    half = len(whole) // 2
+    return [
+        Walk("one", whole[: half + 1], ("team-a", "team-b")),
+        Walk("two", whole[half:], ("team-c", "team-d")),
+    ]
 
 
 def test_no_role_uses_what_another_learned_of_another_release(
     site: Site, cluster: FakeCluster
 ) -> None:
-    """Every role after every role, on one host, the namespace another one each time."""
+    """Every role after every role, on one host, for another namespace each time."""
     cluster.namespace = {"metadata": {"name": "any"}}
-    walk = tour(list(ROLES))
-    spaces = ["team-a" if number % 2 else "team-b" for number in range(len(walk))]
-    tasks = [
-        task
-        for number, (role, space) in enumerate(zip(walk, spaces, strict=True))
-        for task in entry(number, role, space, cluster.url)
-    ]
-    play = [{"hosts": "all", "gather_facts": False, "tasks": tasks}]
-    playbook = site.write("tour.yml", yaml.safe_dump(play))
-    hosts = inventory(site, {"one": {}})
-    outcome = site.run(hosts, {}, "--check", playbook=playbook, timeout=1200)
-    assert outcome.status == 0, outcome.output
-    heard = iter(cluster.heard)
-    for number, (role, space) in enumerate(zip(walk, spaces, strict=True)):
-        # Up to the request that tells its end.
-        requests = list(iter(lambda: next(heard), ended(number)))
-        about = {found for request in requests for found in TEAM.findall(request)}
-        before = walk[number - 1] if number else "nothing"
-        assert about == {space}, f"{role} for {space} after {before}: asked about {about}"
+    runs = []
+    for walk in walks():
+        playbook = site.write(f"{walk.host}.yml", yaml.safe_dump([walk.play(cluster.url)]))
+        hosts = inventory(site, {walk.host: {}}, name=walk.host)
+        runs.append((hosts, playbook))
+    with concurrent.futures.ThreadPoolExecutor() as both:
+        outcomes = list(
+            both.map(
+                lambda run: site.run(run[0], {}, "--check", playbook=run[1], timeout=1800), runs
+            )
+        )
+    for walk, outcome in zip(walks(), outcomes, strict=True):
+        assert outcome.status == 0, outcome.output
+        walk.check(cluster.heard)
 
 
 def test_the_releases_of_an_inventory_are_each_their_own(site: Site, cluster: FakeCluster) -> None:
@@ -225,6 +268,40 @@ def test_a_namespace_can_be_diagnosed_without_an_inventory(
     outcome = site.run("", {"mlflow_namespace": "team-a"}, playbook="playbooks/diagnose.yml")
     assert {found for line in cluster.heard for found in TEAM.findall(line)} == {"team-a"}
     assert table(outcome.output)["localhost"][1] == "team-a"
+
+
+def test_the_guide_s_ten_teams_are_ten_releases(site: Site) -> None:
+    guide = (ROOT / "docs/guides/fleet.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"(?ms)^```yaml\n# inventories/teams/hosts\.yml\n(.*?)^```", guide)
+    assert len(blocks) == 1
+    hosts = site.write("teams/hosts.yml", blocks[0])
+    play = [
+        {
+            "hosts": "all",
+            "gather_facts": False,
+            "tasks": [
+                {
+                    "ansible.builtin.include_role": {
+                        "name": "mlops.mlflow.preflight",
+                        "rolespec_validate": False,
+                    },
+                    "vars": {"preflight_cluster": False},
+                },
+                {
+                    "ansible.builtin.debug": {
+                        "msg": "is {{ preflight_release.namespace }} in {{ mlflow_context }}"
+                    }
+                },
+            ],
+        }
+    ]
+    outcome = site.run(
+        hosts, {}, playbook=site.write("render.yml", yaml.safe_dump(play)), timeout=300
+    )
+    assert outcome.status == 0, outcome.output
+    said = re.findall(r"is (mlflow-\w+) in (\w+)", outcome.output)
+    assert len(set(said)) == 10
+    assert {context for _namespace, context in said} == {"europe", "america"}
 
 
 @pytest.mark.parametrize("playbook", PLAYBOOKS)
