@@ -175,6 +175,55 @@ def test_no_role_uses_what_another_learned_of_another_release(
         walk.check(cluster.heard)
 
 
+def preflight(namespace: str, **variables: t.Any) -> dict[str, t.Any]:
+    """Return the task that runs preflight without a cluster."""
+    return {
+        "ansible.builtin.include_role": {
+            "name": "mlops.mlflow.preflight",
+            "rolespec_validate": False,
+        },
+        "vars": {"mlflow_namespace": namespace, "preflight_cluster": False, **variables},
+    }
+
+
+def test_facts_of_another_release_are_forgotten(site: Site) -> None:
+    strangers = {
+        "release_lock": {"holder": "x", "lease": {"namespace": "team-a", "holder": "x"}},
+        "release_backup": {"name": "20260101T000000Z"},
+        "backup_taken": "20260101T000000Z",
+        "restore_chosen": {"name": "20260101T000000Z"},
+        "restore_swapping": True,
+        "rollback_since": {"name": "20260101T000000Z"},
+    }
+    kept = {"ansible.builtin.assert": {"that": "preflight_release.namespace == wanted"}}
+    within = {"__preflight_known": True}
+    tasks: list[dict[str, t.Any]] = [
+        {"ansible.builtin.set_fact": strangers},
+        preflight("team-a"),
+        {"ansible.builtin.assert": {"that": [f"{name} is falsy" for name in strangers]}},
+        # A role within a role: what is known of the same release is not found out again.
+        preflight("team-a", mlflow_backup="latest", **within),
+        {**kept, "vars": {"wanted": "team-a"}},
+        # What is known of another one is of no use.
+        preflight("team-b", **within),
+        {**kept, "vars": {"wanted": "team-b"}},
+        preflight("team-b", mlflow_replicas=5, **within),
+        # Nor is what a check without a backup has found for one that needs it.
+        preflight("team-b", mlflow_replicas=5, preflight_backup=True, **within),
+        # And nothing is known of what could not be built.
+        {
+            "block": [preflight("team-b", mlflow_ingress_class="nobody")],
+            "rescue": [{"ansible.builtin.assert": {"that": "preflight_for is falsy"}}],
+        },
+    ]
+    play = [{"hosts": "all", "gather_facts": False, "tasks": tasks}]
+    playbook = site.write("facts.yml", yaml.safe_dump(play))
+    outcome = site.run(inventory(site, {"one": {}}), {}, playbook=playbook, timeout=300)
+    assert outcome.status == 0, outcome.output
+    assert outcome.output.count(": Build the release with Kustomize]") == 5
+    assert "rescued=1" in outcome.output
+
+
 def test_the_releases_of_an_inventory_are_each_their_own(site: Site, cluster: FakeCluster) -> None:
     hosts = inventory(
         site,

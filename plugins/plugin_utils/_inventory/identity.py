@@ -56,11 +56,11 @@ def identity(
     return hashlib.sha256(whole.encode()).hexdigest()[:32]
 
 
-def left_out(run_tags: t.Iterable[str], skip_tags: t.Iterable[str]) -> str:
+def left_out(run_tags: t.Collection[str], skip_tags: t.Collection[str]) -> str:
     """Return why a run that leaves tasks out is refused, or nothing if it leaves none out."""
     # Other tags are of the plays around this collection's: its own tasks have none.
     skipped = sorted(set(skip_tags) & {"all", "always", "tagged", "untagged"})
-    ran = sorted(set(run_tags) - {"all"})
+    ran = [] if "all" in run_tags else sorted(run_tags)
     if not ran and not skipped:
         return ""
     option = f"--tags {','.join(ran)}" if ran else f"--skip-tags {','.join(skipped)}"

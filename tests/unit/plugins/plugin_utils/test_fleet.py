@@ -1,0 +1,160 @@
+# Copyright: (c) 2026, mlops.mlflow contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What many releases in one run are told apart by, and how a person is told of them."""
+
+from __future__ import annotations
+
+import itertools
+import typing as t
+
+import pytest
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory import identity
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._release import fleet
+
+PLACE = ["/overlays/production", "team-a"]
+CLUSTER = {"kubeconfig": "/k", "context": "eu"}
+SETTINGS: dict[str, t.Any] = {
+    "mlflow_namespace": "team-a",
+    "mlflow_replicas": 2,
+    "mlflow_timeout": 600,
+    "mlflow_admin_password": "a",
+}
+SPECS: dict[str, dict[str, t.Any]] = {
+    **{name: {} for name in SETTINGS},
+    "mlflow_admin_password": {"no_log": True},
+}
+
+
+def named(
+    settings: dict[str, t.Any] | None = None,
+    cluster: dict[str, str] | None = None,
+    place: list[str] | None = None,
+) -> str:
+    return identity.identity(
+        {**SETTINGS, **(settings or {})}, SPECS, cluster or CLUSTER, "context eu", place or PLACE
+    )
+
+
+def test_another_namespace_cluster_overlay_or_setting_is_another_release() -> None:
+    different = [
+        named(),
+        named({"mlflow_replicas": 3}),
+        named(cluster={"kubeconfig": "/k", "context": "us"}),
+        named(cluster={"kubeconfig": "/other", "context": "eu"}),
+        named(place=["/overlays/staging", "team-a"]),
+        named(place=["/overlays/production", "team-b"]),
+        # A variable that is new to this list is taken for one that the build reads.
+        named({"mlflow_of_next_year": 1}),
+    ]
+    for one, other in itertools.combinations(different, 2):
+        assert one != other
+
+
+def test_how_a_run_goes_is_no_other_release_and_no_secret_is_in_its_name() -> None:
+    for name in ("mlflow_timeout", "mlflow_backup", "mlflow_migration_strategy"):
+        assert named({name: "other"}) == named()
+    assert named({"mlflow_admin_password": "b"}) == named()
+    assert named({"preflight_backup": True}) == named()
+
+
+@pytest.mark.parametrize(
+    ("run", "skip", "option"),
+    [
+        (["all"], [], ""),
+        (["all"], ["slow"], ""),
+        (["all"], ["molecule-notest", "notest"], ""),
+        (["migration"], [], "--tags migration"),
+        (["all", "never"], [], ""),
+        (["tagged"], [], "--tags tagged"),
+        (["all"], ["always"], "--skip-tags always"),
+        (["all"], ["untagged", "slow"], "--skip-tags untagged"),
+    ],
+)
+def test_tags_that_leave_steps_out_are_refused(
+    run: list[str], skip: list[str], option: str
+) -> None:
+    said = identity.left_out(run, skip)
+    assert said.startswith(option)
+    assert bool(said) == bool(option)
+
+
+@pytest.mark.parametrize(
+    ("limit", "unknown"),
+    [
+        ("", []),
+        ("a", []),
+        ("a,team,b", []),
+        ("a:&team:!b", []),
+        ("a,x", ["x"]),
+        ("a:!x", ["x"]),
+        # Patterns are Ansible's to understand.
+        ("a*,~b.,team[0]", []),
+    ],
+)
+def test_a_plain_name_of_a_limit_has_to_be_known(limit: str, unknown: list[str]) -> None:
+    assert fleet.unknown_in(limit, {"a", "b", "team"}) == unknown
+
+
+def test_what_is_alike() -> None:
+    assert fleet.alike({"a": ("x", 1), "b": ("y", 1), "c": ("x", 1)}) == [(["a", "c"], ("x", 1))]
+    assert fleet.alike({"a": 1, "b": 2}) == []
+
+
+@pytest.mark.parametrize(
+    ("waves", "percentage", "stops"),
+    [
+        ([], 99, False),
+        ([(["a"], [])], 99, False),
+        # As Ansible does without a percentage: after a wave in which all failed.
+        ([(["a"], ["a"])], 99, True),
+        ([(["a", "b"], ["a"])], 99, False),
+        ([(["a"], []), (["b", "c", "d"], ["b", "c"])], 50, True),
+        ([(["a", "b"], ["a"])], 50, False),
+        ([(["a", "b"], ["a"])], 0, True),
+        ([(["a"], ["a"])], 100, False),
+    ],
+)
+def test_when_no_further_release_is_begun(
+    waves: list[tuple[list[str], list[str]]], percentage: float, stops: bool
+) -> None:
+    assert bool(fleet.stopped_by((fleet.Wave(*w) for w in waves), percentage)) == stops
+
+
+def test_a_verdict_is_the_reason_in_few_words() -> None:
+    failure = {
+        "reason": "image_pull",
+        "kind": "Deployment",
+        "name": "mlflow",
+        "container": "mlflow",
+        "message": "no such image",
+        "logs": ["x" * 1000],
+    }
+    said = fleet.reason_of({"msg": "long", "failure": failure})
+    assert said == "image_pull: Deployment/mlflow, container mlflow, no such image"
+    assert fleet.reason_of({"msg": "first\n line " + "word " * 100}).endswith("word...")
+    assert "\n" not in fleet.reason_of({"msg": "first\nsecond"})
+    assert fleet.reason_of({"msg": "", "failure": {}}) == "a task failed without a message"
+
+
+def test_a_hidden_result_stays_hidden() -> None:
+    for hidden in ({"_ansible_no_log": True}, {"censored": "hidden"}):
+        assert "secret" not in fleet.message_of({"msg": "secret", **hidden})
+
+
+def test_the_table_has_a_line_for_each() -> None:
+    outcomes: list[fleet.Outcome] = [
+        {
+            "run": "1", "name": "a", "namespace": "team-a", "version": "3.17.2",
+            "outcome": "changed", "seconds": 12, "reason": "", "message": "",
+        },
+        {
+            "run": "1", "name": "long-name", "namespace": "", "version": "",
+            "outcome": "failed", "seconds": None, "reason": "quota", "message": "quota",
+        },
+    ]  # fmt: skip
+    assert fleet.table(outcomes) == [
+        "name       namespace  version  outcome  seconds  reason",
+        "a          team-a     3.17.2   changed  12",
+        "long-name  -          -        failed   -        quota",
+    ]
