@@ -27,6 +27,9 @@ SHARED: dict[str, Any] = {
     # Six at once on two cores: what is promised is how each ends, not when.
     "mlflow_smoke_test": False,
     "mlflow_tolerances": {"unschedulable": 600, "progress_deadline": 600},
+    "mlflow_timeout": 1200,
+    "mlflow_lock_ttl": 300,
+    "mlflow_lock_wait": 330,
 }
 BROKEN: dict[str, dict[str, Any]] = {
     NO_IMAGE: {"mlflow_image": "localhost/mlops-mlflow/nothing:1", "mlflow_version": "3.17.2"},
@@ -39,6 +42,10 @@ BROKEN: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("fleet")
+
+
+def deploy(inventory: str, *arguments: str) -> Run:
+    return run_playbook("site.yml", *arguments, inventory=inventory, timeout=2400)
 
 
 def inventory(folder: Path, special: dict[str, dict[str, Any]]) -> str:
@@ -87,7 +94,7 @@ def serves(kubectl: Kubectl, namespace: str) -> bool:
 
 
 def test_four_serve_and_two_lines_say_why(folder: Path, kubectl: Kubectl) -> None:
-    run = run_playbook("site.yml", inventory=inventory(folder, BROKEN))
+    run = deploy(inventory(folder, BROKEN))
     assert run.code != 0
     lines = table(run)
     assert list(lines) == HOSTS
@@ -106,7 +113,7 @@ def test_four_serve_and_two_lines_say_why(folder: Path, kubectl: Kubectl) -> Non
 
 def test_a_second_run_mends_what_failed_and_only_that(folder: Path, kubectl: Kubectl) -> None:
     before = generations(kubectl)
-    run = run_playbook("site.yml", inventory=inventory(folder, {}))
+    run = deploy(inventory(folder, {}))
     assert run.code == 0, run.output
     lines = table(run)
     assert {host for host in HOSTS if lines[host][3] == "changed"} == {NO_IMAGE, NO_SECRET}
@@ -119,11 +126,10 @@ def test_a_second_run_mends_what_failed_and_only_that(folder: Path, kubectl: Kub
 def test_a_limit_touches_one(folder: Path, kubectl: Kubectl) -> None:
     before = generations(kubectl)
     # What would change each of them.
-    run = run_playbook(
-        "site.yml",
+    run = deploy(
+        inventory(folder, {}),
         "--limit=fleet-b",
         '--extra-vars={"mlflow_config": {"MLFLOW_HTTP_REQUEST_TIMEOUT": "100"}}',
-        inventory=inventory(folder, {}),
     )
     assert run.code == 0, run.output
     assert list(table(run)) == list(changed(run)) == ["fleet-b"]
@@ -133,7 +139,7 @@ def test_a_limit_touches_one(folder: Path, kubectl: Kubectl) -> None:
 
 @pytest.mark.parametrize("limit", ["fleet-x", "fleet-a,fleet-x"])
 def test_a_limit_that_nobody_knows_fails(limit: str, folder: Path) -> None:
-    run = run_playbook("site.yml", f"--limit={limit}", inventory=inventory(folder, {}))
+    run = deploy(inventory(folder, {}), f"--limit={limit}")
     assert run.code != 0
     assert "no hosts to target" in run.output or "the inventory has no fleet-x" in run.output
     assert "Deploy MLflow" not in run.output
