@@ -11,8 +11,14 @@ module: wait_for_rollout
 short_description: Wait until Kubernetes workloads are rolled out, or say why they cannot be
 version_added: 0.1.0
 description:
-  - Waits for Deployments, StatefulSets, DaemonSets, Jobs, Pods, PersistentVolumeClaims, and for any
-    custom resource with standard conditions (V(Ready), V(Available) and the like).
+  - Waits for Deployments, StatefulSets, DaemonSets, Jobs, Pods, PersistentVolumeClaims, and for
+    custom resources.
+  - A custom resource is ready when its kind says so. There are rules for Rollout and Application
+    of Argo, postgresql of Zalando, Cluster of CloudNativePG, ExternalSecret and SecretStore,
+    Certificate and Issuer, Gateway and its routes, PipelineRun and TaskRun of Tekton, Service of
+    Knative, DeploymentConfig and ScaledObject.
+  - Other kinds are judged by their conditions (V(Ready), V(Available) and the like), their phase or
+    their health. For a kind without any of these, give a rule in O(conditions).
   - Ends as soon as all are ready. Ends as soon as a failure is certain, such as a crash loop, an
     image that does not exist or a missing Secret, and says which container, what its log says and
     what to do. It does not sit out a deadline.
@@ -51,10 +57,44 @@ options:
     description:
       - Objects as they were applied, such as the result of a Kustomize build. Each is waited for if
         its kind has something to wait for; the others, a ConfigMap for example, count as ready.
-      - A custom resource that nobody has given a status counts as ready once it is O(settle)
-        seconds old.
+      - A custom resource whose kind says nothing, or that nobody has given a status, is never
+        ready; see O(conditions). Kinds that are known to have no status, ServiceMonitor and
+        PrometheusRule for example, count as ready.
     type: list
     elements: dict
+  conditions:
+    description:
+      - When custom resources of a kind are ready, where the collection does not know it or where
+        you know it better. One entry a kind; it is used instead of the collection's own rule.
+      - A status, or a condition, of an older generation than the object's never counts.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      kind:
+        description: The kind, such as V(Widget), or with its group V(Widget.example.com).
+        type: str
+        required: true
+      condition:
+        description:
+          - The type of the condition that says that it is ready. Where the object itself has none
+            of this type, those in the lists of its status are taken, and each must say so.
+          - One of O(conditions[].condition) and O(conditions[].field) is required.
+        type: str
+      field:
+        description: The path of the field that says it, such as V(status.phase).
+        type: str
+      value:
+        description:
+          - What it must be. For a condition V(True), if not given.
+        type: str
+      failed:
+        description:
+          - Values of the field that mean that the object failed, and end the wait at once. For a
+            condition, its status (V(False)) or a reason that it gives.
+        type: list
+        elements: str
+        default: []
   namespace:
     description: The namespace of objects that name none.
     type: str
@@ -91,6 +131,19 @@ EXAMPLES = r"""
     tolerances:
       unschedulable: 300
     timeout: 900
+
+- name: Wait for a kind of one's own
+  mlops.mlflow.wait_for_rollout:
+    namespace: mlflow-production
+    resources:
+      - api_version: example.com/v1
+        kind: Widget
+        name: front
+    conditions:
+      - kind: Widget
+        field: status.phase
+        value: Serving
+        failed: [Broken, Rejected]
 
 - name: Say whether the server is ready now, without failing
   mlops.mlflow.wait_for_rollout:
@@ -226,8 +279,10 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._release.progress imp
 )
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.engine import Engine
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.options import (
+    CONDITIONS_ARG_SPEC,
     WAIT_ARG_SPEC,
     connect,
+    custom_rules,
     find_targets,
     finish,
     run,
@@ -252,6 +307,7 @@ def argument_spec() -> dict[str, t.Any]:
         },
         "definition": {"type": "list", "elements": "dict"},
         "namespace": {"type": "str", "default": "default"},
+        "conditions": CONDITIONS_ARG_SPEC,
     }
 
 
@@ -263,7 +319,7 @@ def main() -> None:
         required_one_of=[("resources", "definition")],
         mutually_exclusive=[("resources", "definition")],
     )
-    options = wait_options(module)
+    options = wait_options(module)._replace(custom=custom_rules(module))
     api = connect(module, module.params)
     objects = module.params["resources"] or module.params["definition"] or []
     targets = find_targets(module, api, objects, module.params["namespace"])

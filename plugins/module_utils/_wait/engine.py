@@ -337,7 +337,7 @@ class Engine:
         Jobs come first: while one is not done, an old schema is not a failure yet.
         """
         rechecks: list[float] = []
-        rules = Rules(self._options.settle, since=self._since)
+        rules = Rules(self._options.settle, since=self._since, custom=self._options.custom)
         jobs = [target for target in self._targets if target.kind == JOB]
         for target in [*jobs, None, *(one for one in self._targets if one.kind != JOB)]:
             if target is None:
@@ -362,7 +362,13 @@ class Engine:
             for target in jobs
             if (completed := self._state.completed(JOB, target.namespace, target.name))
         ]
-        return Rules(self._options.settle, migrating, self._since, max(done, default=None))
+        return Rules(
+            self._options.settle,
+            migrating,
+            self._since,
+            max(done, default=None),
+            self._options.custom,
+        )
 
     def _problems(self) -> list[Problem]:
         """Return everything that is wrong now, root causes before what follows from them."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -28,6 +29,7 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._release.lock import 
     LeaseError,
     renewing,
 )
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.custom_rules import Rule
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.engine import Options, api_message
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import DEFAULTS
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict import Target
@@ -89,6 +91,70 @@ def wait_options(module: AnsibleModule, **more: t.Any) -> Options:
         one_pass=module.check_mode,
         secrets=tuple(sorted(known)),
     )
+
+
+CONDITIONS_ARG_SPEC: dict[str, t.Any] = {
+    "type": "list",
+    "elements": "dict",
+    "default": [],
+    "options": {
+        "kind": {"type": "str", "required": True},
+        "condition": {"type": "str"},
+        "field": {"type": "str"},
+        "value": {"type": "str"},
+        "failed": {"type": "list", "elements": "str", "default": []},
+    },
+}
+_FIELD = re.compile(r"(?:status|spec|metadata)(?:\.[A-Za-z0-9_-]+)+")
+_STATUSES = frozenset({"True", "False", "Unknown"})
+
+
+def custom_rules(module: AnsibleModule) -> dict[str, Rule]:
+    """Return the user's rules by kind; end the module with one line on an impossible one."""
+    rules: dict[str, Rule] = {}
+    for number, entry in enumerate(module.params["conditions"]):
+        wrong = _wrong_rule(entry) or (
+            ("kind", f"{entry['kind']} has a rule already") if entry["kind"] in rules else None
+        )
+        if wrong:
+            fail(module, f"conditions[{number}].{wrong[0]}: {wrong[1]}.")
+        rules[entry["kind"]] = _custom_rule(entry)
+    return rules
+
+
+def _wrong_rule(entry: t.Mapping[str, t.Any]) -> tuple[str, str] | None:
+    """Return which field of a rule is wrong and why; None if none is."""
+    if not re.fullmatch(r"[A-Za-z]\w*(?:\.[a-z0-9.-]+)?", entry["kind"]):
+        return "kind", f"must be a kind such as Widget or Widget.example.com, not {entry['kind']!r}"
+    if entry["condition"] and entry["field"]:
+        return "field", "give either condition or field, not both"
+    if not entry["condition"] and not entry["field"]:
+        return "condition", "give the type of a condition, or a field with its value"
+    if entry["field"] and not _FIELD.fullmatch(entry["field"]):
+        return "field", f"must be a path such as status.phase, not {entry['field']!r}"
+    if entry["field"] and not entry["value"]:
+        return "value", f"must be given: what {entry['field']} is when the object is ready"
+    if entry["condition"] and entry["value"] and entry["value"] not in _STATUSES:
+        return "value", f"of a condition is True, False or Unknown, not {entry['value']!r}"
+    ready = entry["value"] or "True"
+    if ready in entry["failed"]:
+        return "failed", f"{ready} means ready already"
+    return None
+
+
+def _custom_rule(entry: t.Mapping[str, t.Any]) -> Rule:
+    if entry["field"]:
+        failed = tuple(f"{entry['field']}={value}" for value in entry["failed"])
+        return Rule(field=entry["field"], values=(entry["value"],), failed=failed)
+    name, ready = entry["condition"], entry["value"] or "True"
+    found: list[str] = []
+    for value in entry["failed"]:
+        # A status of the condition, or a reason that it gives.
+        others = sorted(_STATUSES - {ready})
+        found += [f"{name}={value}"] if value in _STATUSES else [
+            f"{name}={status}/{value}" for status in others
+        ]  # fmt: skip
+    return Rule(conditions=(f"{name}={ready}",), failed=tuple(found))
 
 
 def connect(module: AnsibleModule, params: t.Mapping[str, t.Any], **more: t.Any) -> Api:

@@ -19,6 +19,7 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import (
 )
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.redact import Redactor
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait import hints
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.custom_rules import Rule
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import Problem
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.state import (
     Object,
@@ -58,6 +59,8 @@ class Options(t.NamedTuple):
     one_pass: bool = False
     # What is known to be secret: masked in every text of the result, however it is spelt there.
     secrets: tuple[str, ...] = ()
+    # How custom resources are judged that the user gave a rule for, by their kind.
+    custom: t.Mapping[str, Rule] = {}
 
 
 class CheckResult(t.NamedTuple):

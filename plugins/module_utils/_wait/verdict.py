@@ -80,8 +80,11 @@ def judge(target: Target, state: State, clock: Clock, rules: Rules) -> Verdict:
         return _done(target, state, clock) or Verdict(
             PROGRESSING, "is being deleted", (missing(target, "is being deleted"),)
         )
-    function = _JUDGES.get(target.kind, judge_custom)
-    verdict = function(item, state, clock, rules)
+    function = _JUDGES.get(target.kind)
+    if function:
+        verdict = function(item, state, clock, rules)
+    else:
+        verdict = judge_custom(item, target.kind, rules)
     # What is wrong with a surplus pod does not matter to an object that is ready.
     return verdict._replace(problems=()) if verdict.status == READY else verdict
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import Kind
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.custom_rules import Rule
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import Problem
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.shape import whole
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.state import (
@@ -52,6 +53,8 @@ class Rules(t.NamedTuple):
     # When the wait began, and when the last migration ended (s, the API server's clock).
     since: float | None = None
     migrated: float | None = None
+    # How kinds are judged that the user gave a rule for, by the kind (Widget, Widget.example.com).
+    custom: t.Mapping[str, Rule] = {}
 
 
 # Evidence that is older than this (s) when a wait begins is no evidence of now: what was wrong may

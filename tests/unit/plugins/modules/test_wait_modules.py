@@ -134,6 +134,47 @@ def test_custom_resource(server: FakeApi, capsys: pytest.CaptureFixture[str]) ->
     assert "no kind Other" in result["msg"]
 
 
+def test_the_rule_for_a_kind_is_taken(server: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    """The user's word counts, also against a condition that the kind has."""
+    server.always["list", "/apis/example.com/v1"] = (
+        200,
+        {"resources": [{"name": "things", "kind": "Thing", "namespaced": True}]},
+    )
+    status = {"conditions": [{"type": "Ready", "status": "True"}], "stage": "broken"}
+    thing = {"kind": "Thing", "metadata": {"name": "t", "namespace": "ns"}, "status": status}
+    server.put("/apis/example.com/v1/namespaces/ns/things", thing)
+    wanted = {"api_version": "example.com/v1", "kind": "Thing", "name": "t", "namespace": "ns"}
+    rule = {"kind": "Thing", "field": "status.stage", "value": "done", "failed": ["broken"]}
+    result = run(wait_for_rollout, capsys, resources=[wanted], conditions=[rule], timeout=5)
+    assert result["failure"]["reason"] == "progress_deadline"
+    assert "status.stage is broken" in result["msg"]
+    rule = {"kind": "Thing", "field": "status.stage", "value": "broken"}
+    assert run(wait_for_rollout, capsys, resources=[wanted], conditions=[rule], timeout=5)["ready"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"kind": "a b", "condition": "Ready"}, "conditions[0].kind: must be a kind"),
+        ({"kind": "Thing"}, "conditions[0].condition: give the type of a condition"),
+        ({"kind": "Thing", "condition": "A", "field": "status.b"}, "conditions[0].field: give"),
+        ({"kind": "Thing", "field": "phase", "value": "x"}, "conditions[0].field: must be a path"),
+        ({"kind": "Thing", "field": "status.phase"}, "conditions[0].value: must be given"),
+        ({"kind": "Thing", "condition": "A", "value": "yes"}, "conditions[0].value: of a"),
+        ({"kind": "Thing", "condition": "A", "failed": ["True"]}, "conditions[0].failed: True"),
+    ],
+)
+def test_an_impossible_rule_is_named(
+    wrong: dict[str, t.Any], says: str, server: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line, with the field."""
+    arguments = {**arguments_for(wait_for_rollout), "conditions": [wrong]}
+    result = run(wait_for_rollout, capsys, **arguments)
+    assert says in result["msg"]
+    assert "\n" not in result["msg"]
+    assert server.requests == []
+
+
 def test_nothing_to_wait_for_in_a_secret(
     server: FakeApi, capsys: pytest.CaptureFixture[str]
 ) -> None:
