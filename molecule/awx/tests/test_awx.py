@@ -24,7 +24,7 @@ import pytest
 import yaml
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Api, ApiError
-from ansible_collections.mlops.mlflow.plugins.modules import release_access as access
+from ansible_collections.mlops.mlflow.plugins.module_utils._release import permissions as access
 from ansible_collections.mlops.mlflow.tests.ship.galaxy import ROOT, tracked
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlops-mlflow"
@@ -180,7 +180,7 @@ def allowed(identity: Identity, tmp_path: Path) -> list[str]:
     except ApiError as error:
         if not str(error).startswith(MISSING):
             raise
-        found: list[str] = error.missing  # type: ignore[attr-defined]
+        found: list[str] = error.missing
         return found
     return []
 

@@ -25,6 +25,8 @@ class ApiError(Exception):
         self.verb = verb
         self.resource = resource
         self.retry_after = retry_after
+        # What exactly is missing, where that is the error.
+        self.missing: list[str] = []
 
 
 class CredentialsError(ApiError):

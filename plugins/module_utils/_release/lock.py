@@ -19,6 +19,7 @@ import datetime
 import os
 import select
 import signal
+import socket
 import threading
 import time
 import typing as t
@@ -54,6 +55,10 @@ OUTAGE = 60.0
 _ATTEMPTS = 5
 # The environment variable that names the process whose end makes renewing pointless.
 RUN_VARIABLE = "MLOPS_MLFLOW_RUN"
+# On the Lease: host, boot, PID namespace, process and its start, of the run that holds it.
+RUN_ANNOTATION = "mlops.mlflow/run"
+# What a run that was killed had begun may go on for a moment: its modules look every second.
+DEAD_AFTER = 3.0
 
 Object = dict[str, t.Any]
 Progress = t.Callable[[str, float], None]
@@ -110,6 +115,11 @@ class Held(t.NamedTuple):
     item: Object
 
     @property
+    def run(self) -> str:
+        """What tells the process of the run that holds it, on its host."""
+        return str((self.item["metadata"].get("annotations") or {}).get(RUN_ANNOTATION, ""))
+
+    @property
     def version(self) -> str:
         """The resourceVersion, which any renewal changes."""
         return str(self.item["metadata"].get("resourceVersion", ""))
@@ -153,6 +163,47 @@ def is_over(held: Held, wall: float, unchanged: float) -> bool:
     if not held.holder or unchanged >= held.ttl:
         return True
     return bool(held.renewed) and wall >= held.renewed + held.ttl + SKEW
+
+
+def _here() -> list[str]:
+    """Return what a process' number is valid in: host, boot, PID namespace."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return [socket.gethostname(), file.read().strip(), os.readlink("/proc/self/ns/pid")]
+
+
+def _started(process: int) -> str:
+    """Return when a process started, in ticks; empty if it has ended, or cannot be seen."""
+    try:
+        with open(f"/proc/{process}/stat", encoding="utf-8", errors="replace") as file:
+            state, *fields = file.read().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if state in "ZX" else fields[18]
+
+
+def this_run() -> str:
+    """Return what tells the process of this run; empty where that is not known."""
+    run = os.environ.get(RUN_VARIABLE, "")
+    try:
+        started = _started(int(run))
+        return " ".join([*_here(), run, started]) if started else ""
+    except (ValueError, OSError):
+        return ""
+
+
+def has_ended(run: str) -> bool:
+    """Whether a run can be seen to be dead: it was on this host, since this boot, and is gone."""
+    *where, process, started = run.split(" ") if run.count(" ") == 4 else ["", "", ""]
+    try:
+        if not process.isdigit() or where != _here():
+            return False
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    now = _started(int(process))
+    return bool(now) and now != started
 
 
 class Lease:
@@ -203,7 +254,11 @@ class Lease:
         }
 
     def _create(self) -> bool:
-        metadata = {"name": self._name, "namespace": self._namespace}
+        metadata = {
+            "name": self._name,
+            "namespace": self._namespace,
+            "annotations": {RUN_ANNOTATION: this_run()},
+        }
         item = {"apiVersion": LEASE.api_version, "kind": LEASE.kind, "metadata": metadata}
         answer = self._cluster.request("POST", self._collection, {**item, "spec": self._spec(0, 0)})
         if answer.status not in (201, 409):
@@ -215,6 +270,9 @@ class Lease:
         ours = held.holder == self._holder
         transitions = int((held.item.get("spec") or {}).get("leaseTransitions") or 0)
         item = dict(held.item)
+        if not ours:
+            marks = {**(item["metadata"].get("annotations") or {}), RUN_ANNOTATION: this_run()}
+            item["metadata"] = {**item["metadata"], "annotations": marks}
         item["spec"] = self._spec(held.since if ours else 0, transitions + (not ours))
         answer = self._cluster.request("PUT", self._path, item)
         if answer.status not in (200, 404, 409):
@@ -230,25 +288,29 @@ class Lease:
         """
         start = seen_at = time.monotonic()
         seen = ""
+        dead_since = 0.0
         while True:
             held = self.look()
             now = time.monotonic()
             if held is not None and held.version != seen:
-                seen, seen_at = held.version, now
+                seen, seen_at, dead_since = held.version, now, 0.0
+            if held is not None and has_ended(held.run):
+                dead_since = dead_since or now
             if (
                 held is None
                 or held.holder == self._holder
                 or is_over(held, self._wall(), now - seen_at)
+                or (dead_since and now - dead_since >= DEAD_AFTER)
             ):
                 if self._create() if held is None else self._replace(held):
                     return
                 # Another was faster; who it is, the next look tells.
                 continue
-            left = start + wait - now
+            left = max(start + wait, dead_since and dead_since + DEAD_AFTER) - now
             if left <= 0:
                 raise LeaseError(self.explain(held, wait))
             if progress is not None:
-                progress(f"release lock held by {held.holder}", now - start)
+                progress(self._waited_for(held), now - start)
             time.sleep(min(LOOK_EVERY, left))
 
     def renew(self) -> None:
@@ -287,6 +349,15 @@ class Lease:
             f"this run has lost the release lock (Lease {self._name} in namespace "
             f"{self._namespace}): {why}. Another run may be working on this release, so this one "
             "stops here; start it again when the other has ended"
+        )
+
+    def _waited_for(self, held: Held) -> str:
+        """Say whose lock is waited for, when it was last heard of, and when its lock ends."""
+        ago = max(0.0, self._wall() - held.renewed)
+        left = max(0.0, held.renewed + held.ttl + SKEW - self._wall())
+        return (
+            f"release lock held by {held.holder}, last sign of life {ago:.0f} s ago, over in "
+            f"{left:.0f} s unless it is renewed"
         )
 
     def explain(self, held: Held, waited: float) -> str:

@@ -230,7 +230,7 @@ def test_who_waits_gets_it_when_it_is_given_back(
     lease(cluster, "second").acquire(30, lambda words, _elapsed: said.append(words))
     timer.join()
     assert cluster.holder == "second"
-    assert said[0] == "release lock held by first"
+    assert said[0].startswith("release lock held by first, last sign of life 0 s ago, ")
 
 
 def test_of_two_who_take_over_one_does(cluster: Leases) -> None:
@@ -433,3 +433,58 @@ def test_check_mode_writes_nothing(cluster: Leases) -> None:
     assert release_lock.lock(cluster, params(), True)["holder"] == "ann"
     assert release_lock.lock(cluster, params(state="absent", holder="ann"), True)["changed"]
     assert cluster.writes() == written
+
+
+# --- a holder that can be seen to be dead ---------------------------------------------------------
+
+
+def test_the_lock_of_a_run_that_was_killed_here_is_taken_at_once(
+    cluster: Leases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_lease, "DEAD_AFTER", 0.1)
+    monkeypatch.setattr(_lease, "LOOK_EVERY", 0.05)
+    process = subprocess.Popen(["sleep", "60"])
+    try:
+        monkeypatch.setenv(_lease.RUN_VARIABLE, str(process.pid))
+        lease(cluster, "ann@one 1").acquire(0)
+        with pytest.raises(LeaseError):
+            lease(cluster, "bob@one 2").acquire(0)
+    finally:
+        process.kill()
+    # Nobody has waited for it yet, as a shell may not have: it does nothing any more either.
+    monkeypatch.setenv(_lease.RUN_VARIABLE, str(os.getpid()))
+    process.wait()
+    lease(cluster, "bob@one 2").acquire(0)
+    assert cluster.holder == "bob@one 2"
+    assert _lease.read(cluster.objects[PATH]).run == _lease.this_run()
+
+
+@pytest.mark.parametrize("part", range(3), ids=["host", "boot", "PID namespace"])
+def test_elsewhere_nothing_is_known_of_a_process(part: int) -> None:
+    parts = [*_lease._here(), "4194303", "1"]
+    assert _lease.has_ended(" ".join(parts))
+    parts[part] = "another"
+    assert not _lease.has_ended(" ".join(parts))
+
+
+def test_another_process_of_the_same_number_is_not_that_run() -> None:
+    parts = [*_lease._here(), str(os.getpid())]
+    assert _lease.has_ended(" ".join([*parts, "1"]))
+    assert not _lease.has_ended(" ".join([*parts, _lease._started(os.getpid())]))
+
+
+@pytest.mark.parametrize("text", ["", "a b", "host boot ns 1 2 3", "host boot ns x 1"])
+def test_what_cannot_be_read_tells_nothing(text: str) -> None:
+    assert not _lease.has_ended(text)
+
+
+def test_who_waits_is_told_whose_lock_it_is_and_when_it_ends(cluster: Leases) -> None:
+    said: list[str] = []
+    lease(cluster, "ann@one 1").acquire(0)
+    cluster.wall += 20
+    with pytest.raises(LeaseError):
+        lease(cluster, "bob@two 2").acquire(0.01, lambda words, _elapsed: said.append(words))
+    assert said[0] == (
+        "release lock held by ann@one 1, last sign of life 20 s ago, over in 45 s unless it is "
+        "renewed"
+    )

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Answer, ApiError
-from ansible_collections.mlops.mlflow.plugins.modules import release_credentials as credentials
+from ansible_collections.mlops.mlflow.plugins.module_utils._release import credentials
 from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.memory_cluster import (
     MemoryCluster,
     encode,

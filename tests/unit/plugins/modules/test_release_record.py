@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Answer, ApiError
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.ownership import is_ours
-from ansible_collections.mlops.mlflow.plugins.modules import release_record as releases
+from ansible_collections.mlops.mlflow.plugins.module_utils._release import records as releases
 from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.memory_cluster import (
     MemoryCluster,
 )

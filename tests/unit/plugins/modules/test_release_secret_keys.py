@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.mlops.mlflow.plugins.modules.release_secret_keys import (
+from ansible_collections.mlops.mlflow.plugins.module_utils._release.secret_keys import (
     missing,
     not_synchronised,
 )

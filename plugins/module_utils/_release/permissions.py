@@ -1,102 +1,14 @@
-#!/usr/bin/python
 # Copyright: (c) 2026, mlops.mlflow contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+"""Find out whether a cluster answers, and permits what deploying a release takes."""
 
 from __future__ import annotations
 
-DOCUMENTATION = r"""
----
-module: release_access
-short_description: Find out whether the cluster answers and lets a release be deployed
-version_added: 0.1.0
-description:
-  - Private to this collection. Its options and what it returns may change in any version.
-  - Says within a few seconds when the cluster cannot be reached or refuses the credentials.
-  - Asks the cluster by SelfSubjectAccessReview for every permission a release needs, and names
-    all that are missing in one message.
-  - Fails when the namespace does not exist and the release does not bring it.
-  - Writes nothing. An access review is a question, though it is a POST.
-author:
-  - mlops.mlflow contributors (@mlops-mlflow)
-options:
-  kinds:
-    description: The kinds of objects in the release, as C(api_version) and C(kind).
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      api_version:
-        description: API version, such as V(apps/v1).
-        type: str
-        required: true
-      kind:
-        description: Kind, such as V(Deployment).
-        type: str
-        required: true
-  namespace:
-    description: The namespace of the release.
-    type: str
-    required: true
-  prune:
-    description: Whether objects of an earlier release may have to be deleted.
-    type: bool
-    default: true
-  source:
-    description: Where the choice of the cluster comes from, for the message.
-    type: str
-    default: ""
-requirements:
-  - kubernetes >= 24.2.0
-attributes:
-  check_mode:
-    description: Reads only, so it does the same in check mode.
-    support: full
-  diff_mode:
-    description: Has nothing to compare.
-    support: none
-  platform:
-    description: Needs Python and a network; nothing of the operating system.
-    platforms: posix
-    support: full
-extends_documentation_fragment:
-  - kubernetes.core.k8s_auth_options
-  - ansible.builtin.action_common_attributes
-seealso:
-  - module: mlops.mlflow.release_compare
-"""
-
-EXAMPLES = r"""
-- name: Check what the cluster lets us do
-  mlops.mlflow.release_access:
-    namespace: mlflow-production
-    kinds:
-      - {api_version: apps/v1, kind: Deployment}
-      - {api_version: v1, kind: Service}
-"""
-
-RETURN = r"""
-server_version:
-  description: The version of Kubernetes.
-  returned: success
-  type: str
-namespace_exists:
-  description: Whether the namespace is there already.
-  returned: success
-  type: bool
-missing:
-  description: Every permission that is missing, as C(verb resource).
-  returned: failure for want of permissions
-  type: list
-  elements: str
-"""
-
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.access import Permission, missing
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
-    AUTH_ARG_SPEC,
     Api,
     ApiError,
 )
@@ -166,7 +78,7 @@ def _refuse(denied: list[str], where: str) -> None:
     if not denied:
         return
     error = ApiError(403, f"these permissions are missing {where}: {', '.join(denied)}")
-    error.missing = denied  # type: ignore[attr-defined]
+    error.missing = denied
     raise error
 
 
@@ -199,39 +111,6 @@ def check(cluster: Api, params: dict[str, t.Any]) -> dict[str, t.Any]:
     if exists and (answer.body.get("metadata") or {}).get("deletionTimestamp"):
         raise ApiError(0, f"mlflow_namespace: the namespace {namespace} is being deleted")
     return {
-        "changed": False,
         "server_version": str(version.body.get("gitVersion", "")),
         "namespace_exists": exists,
     }
-
-
-def main() -> None:
-    """Entry point."""
-    spec = dict(AUTH_ARG_SPEC)
-    spec.update(
-        kinds={
-            "type": "list",
-            "elements": "dict",
-            "required": True,
-            "options": {
-                "api_version": {"type": "str", "required": True},
-                "kind": {"type": "str", "required": True},
-            },
-        },
-        namespace={"type": "str", "required": True},
-        prune={"type": "bool", "default": True},
-        source={"type": "str", "default": ""},
-    )
-    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
-    source = f" ({module.params['source']})" if module.params["source"] else ""
-    try:
-        result = check(Api.of(module), module.params)
-    except ApiError as error:
-        extra = {"missing": error.missing} if hasattr(error, "missing") else {}
-        module.fail_json(msg=f"{error}{source}. Nothing was written.", **extra)
-    else:
-        module.exit_json(**result)
-
-
-if __name__ == "__main__":
-    main()

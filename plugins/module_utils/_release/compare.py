@@ -1,157 +1,15 @@
-#!/usr/bin/python
 # Copyright: (c) 2026, mlops.mlflow contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+"""Find out what a release would change in the cluster."""
 
 from __future__ import annotations
-
-DOCUMENTATION = r"""
----
-module: release_compare
-short_description: Find out what a release would change in the cluster
-version_added: 0.1.0
-description:
-  - Private to this collection. Its options and what it returns may change in any version.
-  - Asks the cluster, object by object and by a server-side dry run, what applying would change.
-    Defaults, admission and what others own are so taken into account.
-  - Finds what an earlier release of this collection applied and this one no longer has, objects
-    whose fields belong to C(kubectl apply), and Jobs of this release that have failed.
-  - Fails on a change that Kubernetes does not allow, such as another selector, naming the object.
-  - Writes nothing.
-author:
-  - mlops.mlflow contributors (@mlops-mlflow)
-options:
-  stages:
-    description: The objects by stage, as M(mlops.mlflow.release_render) returns them.
-    type: dict
-    required: true
-  namespace:
-    description: The namespace of the release.
-    type: str
-    required: true
-  part_of:
-    description: Value of the label C(app.kubernetes.io/part-of) on objects of the release.
-    type: str
-    default: mlflow
-  secrets:
-    description:
-      - Names of the Secrets that the release renders. Of those that an earlier release applied, one
-        is found to be pruned only if its name ends with kustomize's hash, it is not among these,
-        and no release that M(mlops.mlflow.release_record) has recorded needs it.
-      - If not given, no Secret is.
-    type: list
-    elements: str
-  field_manager:
-    description: Name under which the release is applied.
-    type: str
-    default: mlops.mlflow
-requirements:
-  - kubernetes >= 24.2.0
-attributes:
-  check_mode:
-    description: Reads only, so it does the same in check mode.
-    support: full
-  diff_mode:
-    description:
-      - Returns RV(differences), for a task to show. Ansible itself shows a difference only with a
-        task that changes something.
-    support: full
-  platform:
-    description: Needs Python and a network; nothing of the operating system.
-    platforms: posix
-    support: full
-extends_documentation_fragment:
-  - kubernetes.core.k8s_auth_options
-  - ansible.builtin.action_common_attributes
-seealso:
-  - module: mlops.mlflow.release_render
-  - module: mlops.mlflow.release_take_over
-"""
-
-EXAMPLES = r"""
-- name: Compare the release with the cluster
-  mlops.mlflow.release_compare:
-    stages: "{{ release.stages }}"
-    namespace: "{{ release.namespace }}"
-  register: difference
-
-- name: Show what would change
-  ansible.builtin.debug:
-    var: difference.changes
-"""
-
-RETURN = r"""
-changes:
-  description: By stage, the objects that applying would change, as C(create KIND/NAME) or
-    C(update KIND/NAME).
-  returned: success
-  type: dict
-  sample: {server: [update Deployment/mlflow]}
-differences:
-  description:
-    - In diff mode, what would change in each object, as the text of a unified difference. A Secret
-      is named, and nothing of what it holds is shown.
-  returned: success
-  type: list
-  elements: str
-settled:
-  description: By stage, whether nothing would change and nothing is left to wait for.
-  returned: success
-  type: dict
-namespace_exists:
-  description: Whether the namespace is there.
-  returned: success
-  type: bool
-take_over:
-  description: Objects whose fields belong to C(kubectl apply), as C(KIND/NAME).
-  returned: success
-  type: list
-  elements: str
-failed_jobs:
-  description: Jobs of this release that have failed, as definitions to delete.
-  returned: success
-  type: list
-  elements: dict
-prune:
-  description: Objects of an earlier release, as definitions to delete.
-  returned: success
-  type: list
-  elements: dict
-left_by_backups:
-  description:
-    - What Jobs of a backup or a restore needed that is no part of the release, as definitions to
-      delete. It tells of a run, not of the release, and so is no difference.
-  returned: success
-  type: list
-  elements: dict
-existing:
-  description: Objects of the release that are there, as C(KIND/NAME).
-  returned: success
-  type: list
-  elements: str
-restarts:
-  description: Workloads whose pods applying would replace, as C(KIND/NAME).
-  returned: success
-  type: list
-  elements: str
-image:
-  description: The image that the Deployment of MLflow's server has now; empty if there is none.
-  returned: success
-  type: str
-  sample: ghcr.io/mlflow/mlflow:v3.16.1-full
-offline:
-  description: Objects that M(mlops.mlflow.release_offline) took out of service, as C(KIND/NAME).
-  returned: success
-  type: list
-  elements: str
-"""
 
 import re
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.access import Permission, missing
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
-    AUTH_ARG_SPEC,
     Api,
     ApiError,
 )
@@ -163,7 +21,6 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import (
 )
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.ownership import (
     BACKUPS_FIELD_MANAGER,
-    FIELD_MANAGER,
     OFFLINE_ANNOTATION,
     Object,
     difference,
@@ -189,7 +46,6 @@ _NEVER_PRUNED = (
     "ResourceQuota",
     "LimitRange",
 )
-_REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 _HASHED = re.compile(r".+-[2456789bcdfghkmt]{10}")
 _SERVER = "mlflow"
 
@@ -237,6 +93,7 @@ class Comparison:
         self.image = ""
         self.left_by_backups: list[Object] = []
         self.problems: list[str] = []
+        self.warnings: list[str] = []
         answer = cluster.request("GET", f"/api/v1/namespaces/{namespace}")
         if answer.status not in (200, 404):
             raise ApiError(0, f"the namespace {namespace} cannot be read: {answer.message}")
@@ -251,6 +108,9 @@ class Comparison:
             "application/apply-patch+yaml",
         )
         if answer.status in (200, 201):
+            self.warnings += [
+                f"{_name(item)}: {text}" for text in answer.warnings if text not in self.warnings
+            ]
             return answer.body
         self.problems.append(f"{_name(item)} cannot be applied: {answer.message}")
         return None
@@ -369,14 +229,7 @@ class Comparison:
 
     def _may_delete_secrets(self) -> bool:
         """Whether the account may; a deployment needs it for nothing else."""
-        attributes = {"verb": "delete", "resource": "secrets", "namespace": self._namespace}
-        review = {
-            "apiVersion": "authorization.k8s.io/v1",
-            "kind": "SelfSubjectAccessReview",
-            "spec": {"resourceAttributes": attributes},
-        }
-        answer = self._cluster.request("POST", _REVIEWS, review)
-        return bool((answer.body.get("status") or {}).get("allowed"))
+        return not missing(self._cluster, [Permission("delete", "", "secrets", self._namespace)])
 
 
 def compare(cluster: Api, params: dict[str, t.Any], show: bool = False) -> dict[str, t.Any]:
@@ -388,7 +241,6 @@ def compare(cluster: Api, params: dict[str, t.Any], show: bool = False) -> dict[
         raise ApiError(0, "; ".join(comparison.problems))
     rendered = {identity(item) for items in params["stages"].values() for item in items}
     return {
-        "changed": False,
         "changes": comparison.changes,
         "differences": comparison.differences,
         "settled": comparison.settled,
@@ -401,27 +253,5 @@ def compare(cluster: Api, params: dict[str, t.Any], show: bool = False) -> dict[
         "restarts": comparison.restarts,
         "offline": comparison.offline,
         "image": comparison.image,
+        "warnings_of_server": comparison.warnings,
     }
-
-
-def main() -> None:
-    """Entry point."""
-    spec = dict(AUTH_ARG_SPEC)
-    spec.update(
-        stages={"type": "dict", "required": True},
-        namespace={"type": "str", "required": True},
-        part_of={"type": "str", "default": "mlflow"},
-        secrets={"type": "list", "elements": "str", "no_log": False},
-        field_manager={"type": "str", "default": FIELD_MANAGER},
-    )
-    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
-    try:
-        result = compare(Api.of(module), module.params, module._diff)
-    except ApiError as error:
-        module.fail_json(msg=f"{error}. Nothing was written.")
-    else:
-        module.exit_json(**result)
-
-
-if __name__ == "__main__":
-    main()
