@@ -109,8 +109,8 @@ attributes:
     support: full
   diff_mode:
     description:
-      - Returns RV(differences), for a task to show. Ansible itself shows a difference only with a
-        task that changes something.
+      - Returns RV(diff), and RV(differences) for a task to show. Ansible itself shows a difference
+        only with a task that changes something.
     support: full
   platform:
     description: Needs Python and a network; nothing of the operating system.
@@ -159,11 +159,16 @@ changes:
   sample: {server: [update Deployment/mlflow]}
 differences:
   description:
-    - In diff mode, what would change in each object, as the text of a unified difference. A Secret
-      is named, and nothing of what it holds is shown.
+    - In diff mode, what would change, one thing a line, and how much that is in all. A Secret is
+      named, and nothing of what it holds is shown.
   returned: when O(stages) is given
   type: list
   elements: str
+diff:
+  description: In diff mode, the same object by object, as Ansible shows differences.
+  returned: when O(stages) is given, in diff mode
+  type: list
+  elements: dict
 settled:
   description: By stage, whether nothing would change and nothing is left to wait for.
   returned: when O(stages) is given

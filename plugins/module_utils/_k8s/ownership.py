@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
-import json
 import typing as t
 
 Object = dict[str, t.Any]
@@ -27,7 +25,7 @@ _KUBECTL = {
     ("kubectl", "Apply"),
     ("kubectl-last-applied", "Apply"),
 }
-_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _IGNORED_METADATA = (
     "managedFields",
     "resourceVersion",
@@ -134,7 +132,8 @@ def take_over_patch(
     ]
 
 
-def _bare(item: Object) -> Object:
+def bare(item: Object) -> Object:
+    """Return an object without status and bookkeeping."""
     metadata = {
         key: value
         for key, value in (item.get("metadata") or {}).items()
@@ -148,29 +147,7 @@ def _bare(item: Object) -> Object:
 
 def same(first: Object, second: Object) -> bool:
     """Whether two states of an object agree in everything but status and bookkeeping."""
-    return _bare(first) == _bare(second)
-
-
-def _shown(item: Object | None) -> list[str]:
-    """Return what a person may see of an object, as lines."""
-    if item is None:
-        return []
-    bare = copy.deepcopy(_bare(item))
-    # A whole second copy of the object in one line.
-    (bare["metadata"].get("annotations") or {}).pop(_LAST_APPLIED, None)
-    return json.dumps(bare, indent=2, sort_keys=True, ensure_ascii=False).splitlines()
-
-
-def difference(there: Object | None, then: Object) -> str:
-    """Return the unified difference of two states of an object; of a Secret, its name only."""
-    name = "/".join(identity(then))
-    if then["kind"] == "Secret":
-        return f"{name}: its values are not shown"
-    before = "nothing" if there is None else f"{name} as it is"
-    lines = difflib.unified_diff(
-        _shown(there), _shown(then), before, f"{name} as it will be", lineterm=""
-    )
-    return "\n".join(lines) or f"{name}: changes owner only"
+    return bare(first) == bare(second)
 
 
 def identity(item: Object) -> tuple[str, str]:

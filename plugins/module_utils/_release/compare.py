@@ -23,7 +23,6 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.ownership import
     BACKUPS_FIELD_MANAGER,
     OFFLINE_ANNOTATION,
     Object,
-    difference,
     identity,
     is_kubectls,
     is_ours,
@@ -32,7 +31,7 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.ownership import
     leaves_replicas,
     same,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._release import record
+from ansible_collections.mlops.mlflow.plugins.module_utils._release import difference, record
 
 # Volumes hold data, Secrets hold keys to data: neither is ever deleted by a deployment. But a
 # Secret that kustomize generated has its content in the tree, and a new name for each change.
@@ -46,8 +45,8 @@ _NEVER_PRUNED = (
     "ResourceQuota",
     "LimitRange",
 )
-_HASHED = re.compile(r".+-[2456789bcdfghkmt]{10}")
 _SERVER = "mlflow"
+_VIOLATES = re.compile(r'would violate PodSecurity "(?P<level>\w+):')
 
 
 def _name(item: Object) -> str:
@@ -74,6 +73,12 @@ def _template(item: Object) -> t.Any:
     return None if item.get("kind") == "Job" else (item.get("spec") or {}).get("template")
 
 
+def enforced_by(namespace: Object | None) -> str:
+    """Return the level of Pod Security that a namespace enforces, or nothing."""
+    labels = ((namespace or {}).get("metadata") or {}).get("labels") or {}
+    return str(labels.get("pod-security.kubernetes.io/enforce", ""))
+
+
 class Comparison:
     """What differs between a release and the cluster."""
 
@@ -94,10 +99,14 @@ class Comparison:
         self.left_by_backups: list[Object] = []
         self.problems: list[str] = []
         self.warnings: list[str] = []
+        self.diff: list[dict[str, str]] = []
+        self._there: list[Object] | None = None
         answer = cluster.request("GET", f"/api/v1/namespaces/{namespace}")
         if answer.status not in (200, 404):
             raise ApiError(0, f"the namespace {namespace} cannot be read: {answer.message}")
         self.namespace_exists = answer.status == 200
+        # Which pods the namespace refuses, and will refuse once this release has been applied.
+        self.enforced = enforced_by(answer.body)
 
     def _dry_run(self, item: Object, path: str) -> Object | None:
         answer = self._cluster.request(
@@ -108,6 +117,13 @@ class Comparison:
             "application/apply-patch+yaml",
         )
         if answer.status in (200, 201):
+            for text in answer.warnings:
+                found = _VIOLATES.match(text)
+                if found and found["level"] == self.enforced:
+                    self.problems.append(
+                        f"{_name(item)}: Pod Security of namespace {self._namespace} would refuse "
+                        f"its pods, which {text.removeprefix('would ')}"
+                    )
             self.warnings += [
                 f"{_name(item)}: {text}" for text in answer.warnings if text not in self.warnings
             ]
@@ -120,8 +136,32 @@ class Comparison:
         self._note(None, item)
 
     def _note(self, there: Object | None, then: Object) -> None:
-        if self._show:
-            self.differences.append(difference(there, then))
+        if not self._show:
+            return
+        if there is None and then["kind"] == "ConfigMap":
+            there = difference.predecessor(then, self._config_maps())
+        self.differences += difference.lines(there, then)
+        name = _name(then)
+        text = {
+            side: "".join(
+                f"{change[0]}: {change[column]}\n"
+                for change in (difference.changes(there, then) if there else [])
+            )
+            for side, column in (("before", 1), ("after", 2))
+        }
+        if there is None:
+            text = {"before": "", "after": f"{difference.lines(None, then)[0]}\n"}
+        self.diff.append({"before_header": name, "after_header": name, **text})
+
+    def _config_maps(self) -> list[Object]:
+        """Return the ConfigMaps that are there, asked for once."""
+        if self._there is None:
+            self._there = []
+            if self.namespace_exists:
+                answer = self._cluster.request("GET", CONFIG_MAP.path(self._namespace))
+                head = {"apiVersion": CONFIG_MAP.api_version, "kind": CONFIG_MAP.kind}
+                self._there = [{**head, **item} for item in answer.body.get("items") or []]
+        return self._there
 
     def _look_at(self, stage: str, item: Object) -> bool:
         """Note what applying one object would change; whether it is settled."""
@@ -201,7 +241,7 @@ class Comparison:
                 item = {"apiVersion": api_version, "kind": kind, **item}
                 metadata = item["metadata"]
                 if kind == "Secret" and (
-                    metadata["name"] in needed or not _HASHED.fullmatch(metadata["name"])
+                    metadata["name"] in needed or not difference.base_of(metadata["name"])
                 ):
                     continue
                 if (
@@ -235,11 +275,18 @@ class Comparison:
 def compare(cluster: Api, params: dict[str, t.Any], show: bool = False) -> dict[str, t.Any]:
     """Compare the whole release; show what differs if asked."""
     comparison = Comparison(cluster, params["namespace"], params["field_manager"], show)
+    every = [item for items in params["stages"].values() for item in items]
+    spaces = [item for item in every if identity(item) == ("Namespace", params["namespace"])]
+    if spaces:
+        comparison.enforced = enforced_by(spaces[0])
     for stage, items in params["stages"].items():
         comparison.stage(stage, items)
     if comparison.problems:
         raise ApiError(0, "; ".join(comparison.problems))
-    rendered = {identity(item) for items in params["stages"].values() for item in items}
+    rendered = {identity(item) for item in every}
+    prune = comparison.left_over(params["part_of"], rendered, params["secrets"])
+    if comparison.differences:
+        comparison.differences.append(difference.summary(comparison.changes, len(prune)))
     return {
         "changes": comparison.changes,
         "differences": comparison.differences,
@@ -247,7 +294,8 @@ def compare(cluster: Api, params: dict[str, t.Any], show: bool = False) -> dict[
         "namespace_exists": comparison.namespace_exists,
         "take_over": comparison.take_over,
         "failed_jobs": comparison.failed_jobs,
-        "prune": comparison.left_over(params["part_of"], rendered, params["secrets"]),
+        "prune": prune,
+        **({"diff": comparison.diff} if show else {}),
         "left_by_backups": comparison.left_by_backups,
         "existing": comparison.existing,
         "restarts": comparison.restarts,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.mlops.mlflow.plugins.module_utils._release import compare as compare
+from ansible_collections.mlops.mlflow.plugins.module_utils._release import difference
 from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.memory_cluster import (
     MemoryCluster,
     encode,
@@ -44,31 +45,77 @@ def cluster_with(*items: dict[str, Any]) -> MemoryCluster:
     return cluster
 
 
+def deployment(replicas: int, config: str, **env: str) -> dict[str, Any]:
+    container = {
+        "name": "mlflow",
+        "env": [{"name": name, "value": value} for name, value in env.items()],
+        "envFrom": [{"configMapRef": {"name": config}}],
+    }
+    spec = {"replicas": replicas, "template": {"spec": {"containers": [container]}}}
+    metadata = {"name": "mlflow", "namespace": "here"}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
+
+
 def test_a_change_is_shown_and_what_stays_is_not() -> None:
     cluster = cluster_with(item("ConfigMap", "a", x="old"), item("ConfigMap", "b", x="same"))
     found = differences(cluster, item("ConfigMap", "a", x="new"), item("ConfigMap", "b", x="same"))
-    assert len(found) == 1
-    assert '-    "x": "old"' in found[0]
-    assert '+    "x": "new"' in found[0]
-    assert "ConfigMap/a" in found[0]
-    assert "managedFields" not in found[0]
+    assert found == ["ConfigMap/a: x: old → new", "In all: 1 changed"]
 
 
-def test_a_new_object_is_shown_whole() -> None:
+def test_a_new_object_is_one_line() -> None:
     found = differences(cluster_with(), item("ConfigMap", "a", x="new"))
-    assert found[0].startswith("--- nothing\n+++ ConfigMap/a")
-    assert '+    "x": "new"' in found[0]
+    assert found == ["ConfigMap/a: is new", "In all: 1 new"]
 
 
 def test_so_it_is_before_the_namespace_is_there() -> None:
-    assert '"x": "new"' in differences(MemoryCluster(), item("ConfigMap", "a", x="new"))[0]
+    found = differences(MemoryCluster(), item("ConfigMap", "a", x="new"))
+    assert found == ["ConfigMap/a: is new", "In all: 1 new"]
+
+
+def test_a_generated_object_is_compared_with_the_one_before_it() -> None:
+    old, new = "config-2222222222", "config-bbbbbbbbbb"
+    found = differences(
+        cluster_with(item("ConfigMap", old, A="1", B="2")), item("ConfigMap", new, A="1", C="3")
+    )
+    assert found == [
+        f"ConfigMap/{new}, before {old}: B: 2 → (unset)",
+        f"ConfigMap/{new}, before {old}: C: (unset) → 3",
+        "In all: 1 new, 1 deleted",
+    ]
+
+
+def test_what_an_inventory_sets_is_shown_as_it_is_said() -> None:
+    there = deployment(1, "config-2222222222", A="1")
+    then = deployment(2, "config-bbbbbbbbbb", A="1", B="20")
+    assert difference.lines(there, then) == [
+        "Deployment/mlflow: replicas: 1 → 2",
+        "Deployment/mlflow: containers.mlflow.env.B: (unset) → 20",
+    ]
+    restart = deployment(1, "config-bbbbbbbbbb", A="1")
+    assert difference.lines(there, restart) == [
+        "Deployment/mlflow: restarts with its new configuration"
+    ]
+
+
+def test_a_job_is_one_line() -> None:
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"}, "spec": {"a": 1}}
+    assert difference.lines(None, job) == ["Job/j: runs"]
+
+
+def test_a_diff_is_returned_as_ansible_shows_one() -> None:
+    cluster = cluster_with(item("ConfigMap", "a", x="old"))
+    params = {
+        "stages": {"config": [item("ConfigMap", "a", x="new")]},
+        "namespace": "here",
+        "field_manager": "mlops.mlflow",
+        "part_of": "mlflow",
+        "secrets": [],
+    }
+    (found,) = compare.compare(cluster, params, True)["diff"]
+    assert (found["before"], found["after"]) == ("x: old\n", "x: new\n")
 
 
 def test_no_value_of_a_secret_is_shown() -> None:
     old, new = encode("old-password"), encode("new-password")
     found = differences(cluster_with(item("Secret", "a", p=old)), item("Secret", "a", p=new))
-    assert found == ["Secret/a: its values are not shown"]
-
-
-def test_nothing_is_made_where_nobody_asked() -> None:
-    assert differences(cluster_with(), item("ConfigMap", "a"), show=False) == []
+    assert found == ["Secret/a: p (values are not shown)", "In all: 1 changed"]

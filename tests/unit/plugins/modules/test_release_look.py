@@ -158,3 +158,19 @@ def test_what_the_api_server_warns_of_is_told(served: MemoryCluster) -> None:
     served.answers["PATCH", path] = Answer(200, there, ("would violate PodSecurity",))
     found = seen(served)
     assert found["warnings_of_server"] == ["ConfigMap/a: would violate PodSecurity"]
+
+
+@pytest.mark.parametrize(("enforced", "refused"), [("restricted", True), ("baseline", False)])
+def test_pods_that_would_be_refused_are_told_before_anything_is_written(
+    enforced: str, refused: bool, served: MemoryCluster
+) -> None:
+    labels = {"pod-security.kubernetes.io/enforce": enforced}
+    served.objects[NAMESPACE]["metadata"]["labels"] = labels
+    path = f"{NAMESPACE}/configmaps/a"
+    text = 'would violate PodSecurity "restricted:latest": runAsNonRoot != true (container "x")'
+    served.answers["PATCH", path] = Answer(200, served.objects[path], (text,))
+    if not refused:
+        assert seen(served)["warnings_of_server"]
+        return
+    with pytest.raises(ApiError, match=r'would refuse its pods, which violate .*container "x"'):
+        seen(served)
