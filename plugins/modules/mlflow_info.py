@@ -56,7 +56,7 @@ extends_documentation_fragment:
 seealso:
   - module: mlops.mlflow.diagnose
   - module: mlops.mlflow.backup_info
-  - module: mlops.mlflow.release_compare
+  - module: mlops.mlflow.release_look
   - module: mlops.mlflow.release_record
 """
 

@@ -12,7 +12,7 @@ short_description: Say what a deployment would do
 version_added: 0.1.0
 description:
   - Private to this collection. Its options and what it returns may change in any version.
-  - Puts what M(mlops.mlflow.release_render), M(mlops.mlflow.release_compare),
+  - Puts what M(mlops.mlflow.release_render), M(mlops.mlflow.release_look),
     M(mlops.mlflow.release_credentials) in check mode and M(mlops.mlflow.mlflow_info) have found
     into a plan, for people and for an approval.
   - Touches nothing. The deployment acts on the answers of the same modules.
@@ -24,7 +24,7 @@ options:
     type: dict
     required: true
   difference:
-    description: The result of M(mlops.mlflow.release_compare).
+    description: The result of M(mlops.mlflow.release_look).
     type: dict
     required: true
   credentials:
@@ -69,7 +69,7 @@ attributes:
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
 seealso:
-  - module: mlops.mlflow.release_compare
+  - module: mlops.mlflow.release_look
   - module: mlops.mlflow.mlflow_info
 """
 

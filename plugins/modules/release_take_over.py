@@ -51,7 +51,7 @@ extends_documentation_fragment:
   - kubernetes.core.k8s_auth_options
   - ansible.builtin.action_common_attributes
 seealso:
-  - module: mlops.mlflow.release_compare
+  - module: mlops.mlflow.release_look
 """
 
 EXAMPLES = r"""

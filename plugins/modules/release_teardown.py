@@ -68,7 +68,7 @@ extends_documentation_fragment:
   - mlops.mlflow.lease
   - ansible.builtin.action_common_attributes
 seealso:
-  - module: mlops.mlflow.release_compare
+  - module: mlops.mlflow.release_look
   - module: mlops.mlflow.release_lock
 """
 
