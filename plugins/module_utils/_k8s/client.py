@@ -457,6 +457,9 @@ def _why(error: Exception) -> str:
         ("WRONG_VERSION_NUMBER", "it does not speak TLS"),
         ("SSL", "TLS fails"),
         ("Read timed out", "no answer in time"),
+        ("closed connection", "it closed the connection"),
+        ("Connection aborted", "it closed the connection"),
+        ("reset by peer", "it closed the connection"),
         ("timed out", f"no connection within {OBJECT_CONNECT_TIMEOUT:g} s"),
     ):
         if words in text:
