@@ -157,7 +157,7 @@ class Site:
         variables: dict[str, t.Any],
         *options: str,
         playbook: str = "site.yml",
-        timeout: float = 60,
+        timeout: float = 300,
     ) -> Outcome:
         """Run site.yml, or another playbook, with the variables on top of an inventory."""
         given = self.write("variables.json", json.dumps(variables))

@@ -311,6 +311,25 @@ def test_a_target_chooses_one(site: Site, cluster: FakeCluster) -> None:
     assert not [line for line in cluster.heard if "team-a" in line]
 
 
+def test_the_folder_for_a_backup_s_copy_is_made_before_the_first_write(
+    site: Site, cluster: FakeCluster
+) -> None:
+    cluster.namespace = {"metadata": {"name": "team-a"}}
+    hosts = inventory(site, teams("team-a"))
+    taken = site.write("taken", "a file, not a folder")
+    outcome = site.run(
+        hosts, {"mlflow_backup_fetch": f"{taken}/here"}, playbook="playbooks/backup.yml"
+    )
+    assert outcome.status != 0
+    assert f"{taken}/here" in outcome.output
+    assert cluster.writes() == []
+    new = site.folder / "not" / "there"
+    site.run(hosts, {"mlflow_backup_fetch": str(new)}, playbook="playbooks/backup.yml")
+    assert new.is_dir()
+    # Then it went on: here it ends, as this cluster gives no lock.
+    assert cluster.writes()[0][0] == "POST"
+
+
 def test_a_namespace_can_be_diagnosed_without_an_inventory(
     site: Site, cluster: FakeCluster
 ) -> None:
