@@ -271,7 +271,7 @@ def classify(message: str, code: str | None = None) -> str:
 
 MASK = "***"
 # Between two characters of a secret a line may be wrapped.
-_WRAP = r"(?:[ \t]*\\?\r?\n[ \t]*|\\+n)?"
+_WRAP = r"(?:[ \t│|]*[\\=]?\r?\n[ \t│|]*|\\+n)?"
 _TELLING = (
     r"(?<![\w.-])[\w.-]*?(?:pass(?:word|wd|phrase)|pwd|secret|token|api_?key|access_?key|private_?key"
     r"|encryption_?key|credential|cookie|authorization)[\w.-]*"
@@ -326,17 +326,17 @@ def _spelling(character: str) -> str:
     data = character.encode("utf-8", "surrogatepass")
     units = character.encode("utf-16-be", "surrogatepass")
     forms = [
-        "".join(f"%+(?:25)*(?i:{byte:02x})" for byte in data),
+        r"\s*".join(rf"%+(?:25)*\s*(?i:{byte >> 4:x}\s*{byte & 15:x})" for byte in data),
         "".join(rf"\\+x(?i:{byte:02x})" for byte in data),
         "".join(rf"\\+u(?i:{units[at : at + 2].hex()})" for at in range(0, len(units), 2)),
         rf"&(?:amp;)*#(?:0*{code}|x0*(?i:{code:x}));",
         re.escape(character) if character.isalnum() else rf"\\*{re.escape(character)}",
     ]
     special = {
-        "'": r"""''|'\"'\"'|&apos;""",
-        '"': '""|&quot;',
-        "<": "&lt;",
-        ">": "&gt;",
+        "'": r"""''|'\"'\"'|'\\+''|&(?:amp;)*apos;""",
+        '"': '""|&(?:amp;)*quot;',
+        "<": "&(?:amp;)*lt;",
+        ">": "&(?:amp;)*gt;",
         "&": "&(?:amp;)+",
         "%": "%%",
         " ": r"\+|\s+",
@@ -347,15 +347,19 @@ def _spelling(character: str) -> str:
 
 def _in_base64(secret: str) -> Iterator[str]:
     """Yield patterns for what base64 has of a secret, wherever it begins in a longer text."""
-    for text in {secret, quote(secret, safe=""), secret.replace("%", "%%")}:
-        data = text.encode("utf-8", "surrogatepass")
+    spelt = {secret, quote(secret, safe=""), secret.replace("%", "%%"), json.dumps(secret)[1:-1]}
+    special = {"+": r"(?:[+-]|%(?:25)*2[bB])", "/": r"(?:\\*/|_|%(?:25)*2[fF])"}
+    for data in sorted(text.encode("utf-8", "surrogatepass") for text in spelt):
         for offset in range(3):
             end = (offset + len(data)) % 3
             encoded = base64.b64encode(b"\0" * offset + data + b"\0" * (-end % 3)).decode()
+            # What the neighbours have a part in is not looked for, but masked as well.
             core = encoded[(0, 2, 3)[offset] : len(encoded) - (0, 3, 2)[end]]
             if len(core) >= 8:
-                inner = core.replace("+", "[+-]").replace("/", r"(?:\\*/|_)")
-                yield ("[A-Za-z0-9+/_-]?" if offset else "") + inner + ("[\\w+/-]?" if end else "")
+                inner = _WRAP.join(special.get(character, character) for character in core)
+                yield (r"[\w+/-]?" if offset else "") + inner + (r"[\w+/-]?" if end else "")
+    if len(secret) >= 6:
+        yield f"(?i:{secret.encode('utf-8', 'surrogatepass').hex()})"
 
 
 @functools.lru_cache(maxsize=64)

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.places import SPELLINGS
 
 SCRIPT = Path(__file__).parents[3] / "kustomize" / "base" / "schema.py"
 URI = "postgresql+psycopg2://db:5432/mlflow"
@@ -120,6 +121,65 @@ def test_an_unknown_address_loses_its_password_too(schema: ModuleType) -> None:
     assert schema.redact("at postgresql://u:pw@db/m", ()) == "at postgresql://u:***@db/m"
     assert schema.redact("at http://mlflow:5000/x", ()) == "at http://mlflow:5000/x"
     assert schema.passwords({}, ["postgresql://db/m?user=u&password=a%2Fb"]) == {"a/b"}
+
+
+@pytest.mark.parametrize(
+    "password", ["s3cr%t/p@ss+x", "Zq7x Kp2v'Wm\"9", "pü&=?€;`\\\\n", "Zq7xKp2vWm"]
+)
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_a_password_is_masked_in_every_spelling(
+    schema: ModuleType, name: str, password: str
+) -> None:
+    spelt = SPELLINGS[name](password)
+    shown = schema.redact(f"it failed\n{spelt}\nand went on", {password})
+    assert spelt not in shown
+    assert "***" in shown
+    assert shown.startswith("it failed\n") and shown.endswith("and went on")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'could not translate host name "Zq7xKp2v@db" to address: Name or service not known',
+        "PGPASSWORD=ab&Zq7xKp2v",
+        "password=ab;Zq7xKp2v dbname=x",
+        "DB_PASSWORD=ab,Zq7xKp2v",
+        'DB_PASSWORD=ab"Zq7xKp2v',
+        "host=db password='a\\'Zq7xKp2v' dbname=x",
+        "postgresql://user@server:Zq7xKp2v@db.postgres.database.azure.com/x",
+        "postgresql://u:1234/Zq7xKp2v@db/x",
+        "postgresql://u:pa'Zq7xKp2v@db/x",
+        'postgresql://u:pa"Zq7xKp2v@db/x',
+        "connecting to mlflow:Zq7xKp2v@postgres:5432/mlflow",
+        '{"uri":"postgresql:\\/\\/u:Zq7xKp2v@h\\/db"}',
+        "Cookie: a=b; sessionid=Zq7xKp2v",
+        "[parameters: ('admin', 'scrypt:32768:8:1$x$Zq7xKp2v', True)]",
+        "ALTER ROLE x ENCRYPTED PASSWORD E'Zq7xKp2v'",
+        "MIIEvQZq7xKp2v\nZq7xKp2vZq7xKp2v\n-----END PRIVATE KEY-----",
+        '{"password": "Zq7xKp2v", "a": 1}',
+        "{'password': 'Zq7xKp2v'}",
+        "connect(host='h', password=\"Zq7xKp2v\")",
+        "Authorization: Basic Zq7xKp2v9",
+    ],
+)
+def test_an_unknown_password_is_masked_by_its_form(schema: ModuleType, text: str) -> None:
+    assert "Zq7x" not in schema.redact(text, ())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'FATAL:  password authentication failed for user "mlflow"',
+        'connection to server at "10.0.0.1", port 5432 failed: Connection refused',
+        "blocked by session 7 (application 'x', user u from 10.0.0.1, idle in transaction)",
+        "MLFLOW_BACKEND_STORE_URI_FILE cannot be read: /nowhere",
+        "image ghcr.io/mlflow/mlflow:3.17.2@sha256:0a0a0a0a0a0a",
+        'database "mlflow" does not exist',
+        "tracking behind at b7e2c1a4d9f3, head dc11669786a5",
+    ],
+)
+def test_what_explains_is_kept(schema: ModuleType, text: str) -> None:
+    assert schema.redact(text, {"Zq7xKp2v"}) == text
 
 
 @pytest.mark.parametrize("arguments", [[], ["upgrade"], ["status", "wait"], ["--help"]])

@@ -125,6 +125,16 @@ def test_all_is_well(mlflow: Mlflow) -> None:
     assert set(result.facts) == set(readiness.MlflowCheck.nothing())
 
 
+def test_credentials_in_the_url_are_not_told(mlflow: Mlflow) -> None:
+    """Neither as a fact nor where it says what does not answer."""
+    address = mlflow.url.replace("http://", "http://u:Zq7xKp2vWm@")
+    for url in (address, "http://u:Zq7xKp2vWm@127.0.0.1:9"):
+        found = readiness.MlflowCheck(t.cast(t.Any, Helper()), readiness.Server(url=url))
+        result = found({Target(DEPLOYMENT, "ns", "mlflow"): ({"metadata": {}}, [pod()])})
+        assert result.facts["server"]["url"].startswith("http://u:********@127.0.0.1:")
+        assert "Zq7x" not in str(result)
+
+
 class Tunnels(Helper):
     """An API that tunnels to the server, whatever pod and port it is asked for."""
 
