@@ -276,15 +276,25 @@ class Api(Streams):
         """Return one JSON document of the API."""
         return _object(self._read(path, {}, verb, resource), verb, resource)
 
-    def list_all(self, kind: Kind, namespace: str | None) -> tuple[list[dict[str, t.Any]], str]:
-        """Return all objects of a kind and the resourceVersion that a watch continues from."""
+    def list_all(
+        self,
+        kind: Kind,
+        namespace: str | None,
+        keep: t.Callable[[Kind, dict[str, t.Any]], dict[str, t.Any]] | None = None,
+    ) -> tuple[list[dict[str, t.Any]], str]:
+        """Return all objects of a kind and the resourceVersion that a watch continues from.
+
+        keep takes from each object what is to be kept, page by page: a large namespace is never
+        in memory as a whole.
+        """
         items: list[dict[str, t.Any]] = []
         token = ""
         while True:
             query = {"limit": 500, "continue": token} if token else {"limit": 500}
             body = self._read(kind.path(namespace), query, "list", str(kind))
             page = _object(body, "list", str(kind))
-            items.extend(page.get("items") or [])
+            found = page.get("items") or []
+            items.extend(found if keep is None else [keep(kind, item) for item in found])
             metadata = page.get("metadata") or {}
             token = metadata.get("continue") or ""
             if not token:

@@ -51,6 +51,9 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict import 
     current_pods,
     judge,
 )
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict_containers import (
+    LONGEST_PAUSE,
+)
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict_terms import (
     identity,
     leaving,
@@ -176,7 +179,7 @@ class Engine:
     def _look_once(self) -> dict[str, t.Any]:
         for kind, namespace in self._streams():
             try:
-                items, _version = self._api.list_all(kind, namespace)
+                items, _version = self._api.list_all(kind, namespace, _watch.slim)
             except ApiError as error:
                 self._do_without(kind, namespace, error)
                 continue
@@ -396,10 +399,15 @@ class Engine:
         if problem.reason not in ("database_unreachable", "crash_loop"):
             return problem
         for other, verdict in self._outcome.verdicts.items():
-            named = other.kind == STATEFUL_SET or other.name in problem.message.split()
-            if other == target or verdict.status == READY or not named:
+            if other == target or not _may_need(problem, other):
                 continue
-            if problem.reason == "database_unreachable" or any(
+            if verdict.status == READY:
+                came_up = self._outcome.ready_at.get(other, self._outcome.start)
+                if problem.at is not None and self._outcome.start < came_up > problem.at:
+                    # It is of before: the next try is to come.
+                    until = came_up + LONGEST_PAUSE
+                    problem = problem._replace(until=max(until, problem.until or until))
+            elif problem.reason == "database_unreachable" or any(
                 not (one.held or one.stopped) for one in verdict.problems
             ):
                 return problem._replace(held=True)
@@ -540,3 +548,8 @@ def _told(error: Exception) -> CheckError:
     if isinstance(error, CheckError):
         return error
     return CheckError(f"the check of the server could not be made: {type(error).__name__}: {error}")
+
+
+def _may_need(problem: Problem, other: Target) -> bool:
+    """Say whether what has a problem may need another object: a database, or one that it names."""
+    return other.kind == STATEFUL_SET or other.name in problem.message.split()

@@ -103,6 +103,8 @@ class Problem(t.NamedTuple):
     # Nothing is certain before this moment (s, monotonic): what is known is of before the wait, and
     # the next attempt is still to come.
     until: float | None = None
+    # When it came about (s, monotonic), where that is known.
+    at: float | None = None
     # What owns the object, where another of the same owner may come to have the same problem.
     family: str = ""
 
@@ -185,7 +187,9 @@ class Tracker:
         alive: t.Container[str],
         well: t.Container[str],
     ) -> dict[tuple[str, str, str], _Lasting]:
-        seen = {problem.key: problem for problem in problems}
+        # Of two that are the same, what is certain of one is certain.
+        uncertain_first = sorted(problems, key=lambda problem: problem.is_certain_at(now))
+        seen = {problem.key: problem for problem in uncertain_first}
         lost = {
             key: lasting
             for key, lasting in self._lasting.items()

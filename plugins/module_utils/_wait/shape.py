@@ -39,12 +39,14 @@ def shaped(kind: Kind, item: t.Any) -> Object | None:
         return None
     if not isinstance(item.get("kind"), str):
         item["kind"] = kind.kind
-    _mappings(metadata, "labels", "annotations")
+    for name in ("labels", "annotations"):
+        _texts(metadata, name)
     _lists(metadata, "ownerReferences")
     if not isinstance(metadata.get("finalizers"), list):
         metadata.pop("finalizers", None)
     if kind == EVENT:
         _mappings(item, "involvedObject", "series", "source")
+        _words(item, "reason", "message")
         return item
     if not is_built_in(kind.api_version):
         return item
@@ -69,6 +71,21 @@ def _mappings(holder: Object, *names: str) -> None:
     """Take out what should be a mapping and is none."""
     for name in names:
         if name in holder and not isinstance(holder[name], dict):
+            del holder[name]
+
+
+def _texts(holder: Object, name: str) -> None:
+    """Take out of a mapping what is no text."""
+    _mappings(holder, name)
+    found = holder.get(name)
+    if found and not all(isinstance(value, str) for value in found.values()):
+        holder[name] = {key: value for key, value in found.items() if isinstance(value, str)}
+
+
+def _words(holder: Object, *names: str) -> None:
+    """Take out what should be a text and is none."""
+    for name in names:
+        if name in holder and not isinstance(holder[name], str):
             del holder[name]
 
 
@@ -107,6 +124,7 @@ def _pod_spec(spec: Object) -> None:
     for volume in spec.get("volumes") or ():
         if "persistentVolumeClaim" in volume:
             _mappings(volume, "persistentVolumeClaim")
+            _words(volume.get("persistentVolumeClaim") or {}, "claimName")
 
 
 def _pod_status(status: Object) -> None:
@@ -118,6 +136,8 @@ def _pod_status(status: Object) -> None:
                 state = entry.get(section)
                 if state:
                     _mappings(state, *_STATES)
+                    for name_of_state in _STATES:
+                        _words(state.get(name_of_state) or {}, "reason", "message")
             entry["restartCount"] = whole(entry.get("restartCount"))
 
 

@@ -49,7 +49,7 @@ class State:
         # What was seen to have completed, and the moment from which that can be relied upon.
         self._completed: dict[tuple[Kind, tuple[str, str]], Completion] = {}
         # The pods that a node rejected or evicted, by their controller; also when they are gone.
-        self._fallen: dict[str, dict[str, Object]] = {}
+        self._fallen: dict[str, dict[str, Fall]] = {}
         self._owned: dict[tuple[Kind, str], set[tuple[str, str]]] = {}
         self._events: dict[tuple[str, str], dict[tuple[str, str], Object]] = {}
         self._in_order: dict[tuple[str, str], list[Object]] = {}
@@ -140,7 +140,7 @@ class State:
             self._note_completion(kind, item, clock, listed)
         if kind != POD:
             return
-        self._note_fall(item)
+        self._note_fall(item, None if listed else clock.wall)
         for status in container_statuses(item):
             running = (status.get("state") or {}).get("running")
             if running is None:
@@ -165,13 +165,15 @@ class State:
         at = _completion_time(item)
         self._completed[about] = Completion(since, clock.wall if at is None else at)
 
-    def _note_fall(self, pod: Object) -> None:
+    def _note_fall(self, pod: Object, seen: float | None) -> None:
         status = pod.get("status") or {}
         if status.get("phase") != "Failed" or not status.get("reason"):
             return
         for uid in _owners(pod):
             fallen = self._fallen.setdefault(uid, {})
-            fallen[str(pod["metadata"].get("uid") or pod["metadata"]["name"])] = pod
+            uid_of_pod = str(pod["metadata"].get("uid") or pod["metadata"]["name"])
+            before = fallen.get(uid_of_pod)
+            fallen[uid_of_pod] = Fall(pod, before.seen if before else seen)
 
     def is_synced(self, kind: Kind, namespace: str | None) -> bool:
         """Say whether this kind has been listed in this namespace."""
@@ -242,7 +244,7 @@ class State:
         """Return when (s, monotonic) a pod was last seen to have gone from a namespace."""
         return self._freed.get(namespace)
 
-    def fallen(self, owner: Object) -> list[Object]:
+    def fallen(self, owner: Object) -> list[Fall]:
         """Return the pods of a controller that a node rejected or evicted, gone ones too."""
         return list(self._fallen.get(str(owner["metadata"].get("uid") or ""), {}).values())
 
@@ -255,6 +257,13 @@ class State:
         if (status.get("state") or {}).get("running") is None:
             return 0.0
         return max(0.0, clock.now - self._started.get(_instance(pod, status), clock.now))
+
+
+class Fall(t.NamedTuple):
+    """A pod that a node rejected or evicted, and when that was seen to happen (s, wall), if so."""
+
+    pod: Object
+    seen: float | None
 
 
 class Completion(t.NamedTuple):

@@ -260,6 +260,7 @@ def _told_ending(seen: _Seen, ended: Object) -> Problem | None:
         message,
         held=seen.running,
         until=_until_next_try(seen, ended),
+        at=_when(seen, ended),
         previous=_state_of(seen.status, "terminated") is None,
     )
 
@@ -273,6 +274,7 @@ def _loop(seen: _Seen, ended: Object, hold: bool = False) -> Problem | None:
         # It may be put right: that shows when this run has ended, or has lasted.
         "held": seen.running or hold,
         "until": _until_next_try(seen, ended),
+        "at": _when(seen, ended),
     }
     pod, name = seen.pod, seen.name
     if ended.get("reason") in _NEVER_STARTED:
@@ -287,6 +289,12 @@ def _loop(seen: _Seen, ended: Object, hold: bool = False) -> Problem | None:
     message += _killed_by_probe(pod, seen.state, ended)
     kind = "oom_killed" if ended.get("reason") == "OOMKilled" else "crash_loop"
     return seen.problem(kind, message, **more)
+
+
+def _when(seen: _Seen, ended: Object) -> float | None:
+    """Return when a container ended (s, monotonic), or None where that is not known."""
+    finished = wall_seconds(ended.get("finishedAt"))
+    return None if finished is None else seen.clock.now - (seen.clock.wall - finished)
 
 
 def _until_next_try(seen: _Seen, ended: Object) -> float | None:

@@ -91,7 +91,7 @@ def judge_job(item: Object, state: State, clock: Clock, rules: Rules) -> Verdict
     counts = "running" if number(item, "active") else "not started"
     if attempts:
         counts += f", {counted(attempts, 'failed attempt')}"
-    if not verdict_problem:
+    if not any(problem.reason == "job_failed" for problem in problems) and not verdict_problem:
         problems += _failed_attempt(item, pods, attempts)
     return Verdict(PROGRESSING, progress(counts, pods, state), tuple(problems))
 

@@ -14,6 +14,7 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import 
 )
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.state import (
     Clock,
+    Fall,
     Object,
     State,
     claim_names,
@@ -121,18 +122,18 @@ def fallen_problems(
     One that is replaced is no failure. While others start, those of before the wait say nothing.
     """
     marks = {revision_of(pod) for pod in pods}
-    marks.add((item.get("status") or {}).get("updateRevision"))
+    marks.add(str((item.get("status") or {}).get("updateRevision")))
     starting = any(not leaving(pod) for pod in pods)
     present = {identity(pod) for pod in pods}
     fallen = [
-        pod
-        for pod in state.fallen(owner)
-        if revision_of(pod) in marks
-        and (_is_recent(pod, rules) or (not starting and identity(pod) in present))
+        fall
+        for fall in state.fallen(owner)
+        if revision_of(fall.pod) in marks
+        and (_is_recent(fall, rules) or (not starting and identity(fall.pod) in present))
     ]
     if len(fallen) < AGAIN_AND_AGAIN:
         return []
-    last = max(fallen, key=lambda pod: (_fell_at(pod) or 0.0, pod["metadata"]["name"]))
+    last = max(fallen, key=lambda fall: (_fell_at(fall) or 0.0, fall.pod["metadata"]["name"])).pod
     name = str(last["metadata"]["name"])
     message = (
         f"{counted(len(fallen), 'pod')} of {item['metadata']['name']} ended one after the other, "
@@ -146,7 +147,10 @@ def revision_of(pod: Object) -> str | None:
     return (pod["metadata"].get("labels") or {}).get("controller-revision-hash")
 
 
-def _fell_at(pod: Object) -> float | None:
+def _fell_at(fall: Fall) -> float | None:
+    if fall.seen is not None:
+        return fall.seen
+    pod = fall.pod
     status = pod.get("status") or {}
     times = [
         wall_seconds(((entry.get("state") or {}).get("terminated") or {}).get("finishedAt"))
@@ -158,8 +162,8 @@ def _fell_at(pod: Object) -> float | None:
     return max(known) if known else wall_seconds(pod["metadata"].get("creationTimestamp"))
 
 
-def _is_recent(pod: Object, rules: Rules) -> bool:
-    at = _fell_at(pod)
+def _is_recent(fall: Fall, rules: Rules) -> bool:
+    at = _fell_at(fall)
     return at is None or rules.since is None or at >= rules.since - OLD_ENDING
 
 

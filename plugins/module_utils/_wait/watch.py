@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import queue
 import random
+import sys
 import threading
 import time
 import typing as t
@@ -22,7 +23,7 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
     FIRST_REFUSALS,
     ApiError,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import EVENT, Kind
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import EVENT, POD, Kind
 
 Object = dict[str, t.Any]
 
@@ -80,7 +81,12 @@ class GaveUp(t.NamedTuple):
 class Source(t.Protocol):
     """What a watch needs of a client."""
 
-    def list_all(self, kind: Kind, namespace: str | None) -> tuple[list[Object], str]:
+    def list_all(
+        self,
+        kind: Kind,
+        namespace: str | None,
+        keep: t.Callable[[Kind, Object], Object] | None = None,
+    ) -> tuple[list[Object], str]:
         """Return all objects and the version of the list."""
 
     def watch(
@@ -157,9 +163,7 @@ class Watch(threading.Thread):
                 return
 
     def _list(self) -> None:
-        items, version = self._source.list_all(self._kind, self._namespace)
-        for item in items:
-            _slim(item)
+        items, version = self._source.list_all(self._kind, self._namespace, slim)
         self._version = version
         self._alive()
         self._up = True
@@ -209,7 +213,7 @@ class Watch(threading.Thread):
         version = (item.get("metadata") or {}).get("resourceVersion")
         if event.get("type") != "BOOKMARK":
             item.setdefault("kind", self._kind.kind)
-            _slim(item)
+            item = slim(self._kind, item)
             self._report(Changed(self._kind, self._namespace, str(event.get("type")), item))
         if version:
             self._version = str(version)
@@ -254,11 +258,85 @@ class Watch(threading.Thread):
         self._stopped.wait(min(seconds, 30.0))
 
 
-def _slim(item: Object) -> None:
-    """Drop what no verdict reads and what is often the larger half of an object."""
+# What is read of an event, and what of the object that it is about.
+_EVENT_FIELDS = (
+    "kind",
+    "reason",
+    "message",
+    "type",
+    "count",
+    "series",
+    "firstTimestamp",
+    "lastTimestamp",
+    "eventTime",
+)
+_ABOUT_FIELDS = ("kind", "name", "uid", "fieldPath")
+_NAME_FIELDS = ("name", "namespace", "resourceVersion", "creationTimestamp")
+# What few read of a pod, and what makes up most of it in a large namespace.
+_POD_FIELDS_UNREAD = (
+    "tolerations",
+    "affinity",
+    "topologySpreadConstraints",
+    "imagePullSecrets",
+    "securityContext",
+    "dnsConfig",
+    "hostAliases",
+)
+_CONTAINER_FIELDS_UNREAD = (
+    "env",
+    "envFrom",
+    "volumeMounts",
+    "livenessProbe",
+    "startupProbe",
+    "securityContext",
+)
+
+
+def slim(kind: Kind, item: Object) -> Object:
+    """Return an object without what no verdict reads, which is often the larger half of it.
+
+    A namespace may hold thousands of pods and tens of thousands of events.
+    """
     metadata = item.get("metadata")
     if isinstance(metadata, dict):
         metadata.pop("managedFields", None)
+    if kind == EVENT:
+        return _slim_event(item)
+    if kind == POD:
+        _slim_pod(item)
+    return item
+
+
+def _slim_event(item: Object) -> Object:
+    kept: Object = {name: _shared(item[name]) for name in _EVENT_FIELDS if item.get(name)}
+    for name, fields in (("metadata", _NAME_FIELDS), ("involvedObject", _ABOUT_FIELDS)):
+        part = item.get(name)
+        if isinstance(part, dict):
+            kept[name] = {field: _shared(part[field]) for field in fields if part.get(field)}
+    return kept
+
+
+def _shared(value: t.Any) -> t.Any:
+    """Return a value; one copy of a text serves all that have it."""
+    return sys.intern(value) if type(value) is str and len(value) < _WORTH_SHARING else value
+
+
+# Names and messages of this length and more are mostly the only ones of their kind.
+_WORTH_SHARING = 64
+
+
+def _slim_pod(item: Object) -> None:
+    spec = item.get("spec")
+    if not isinstance(spec, dict):
+        return
+    for name in _POD_FIELDS_UNREAD:
+        spec.pop(name, None)
+    for name in ("initContainers", "containers"):
+        containers = spec.get(name)
+        for container in containers if isinstance(containers, list) else ():
+            if isinstance(container, dict):
+                for field in _CONTAINER_FIELDS_UNREAD:
+                    container.pop(field, None)
 
 
 def _retry_after(status: Object) -> float | None:
