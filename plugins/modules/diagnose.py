@@ -163,6 +163,14 @@ objects:
       description: What to do, or null.
       type: str
       sample: Give MLflow the user and password that the database has
+    serving:
+      description: How many pods of a server that is a Deployment serve, of whichever revision.
+      type: int
+      sample: 2
+    wanted:
+      description: How many there should be.
+      type: int
+      sample: 2
 servers:
   description: What each server answered, or its schema helper while it waits, by its name.
   returned: success

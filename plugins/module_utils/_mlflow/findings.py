@@ -45,6 +45,7 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict import 
     judge,
     newest_replica_set,
 )
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict_terms import number
 
 FAILED = "failed"
 EMPTY = "empty"
@@ -146,7 +147,18 @@ class Finding(t.NamedTuple):
             "seconds": _whole(self.seconds),
             "log": redact(log) or None,
             "hint": advice(problem, self.found, log) or None,
+            **_serving(self.found),
         }
+
+
+def _serving(found: Found) -> dict[str, int | None]:
+    """Return how many pods of a server there should be, and how many serve, of any revision."""
+    if found.role != SERVER or found.target.kind != DEPLOYMENT or found.item is None:
+        return {"serving": None, "wanted": None}
+    return {
+        "serving": number(found.item, "availableReplicas"),
+        "wanted": number(found.item, "replicas", "spec", 1),
+    }
 
 
 def _whole(seconds: float | None) -> int | None:
@@ -224,7 +236,26 @@ def weigh(finding: Finding, problems: t.Sequence[Problem], state: State, clock: 
     if not problems:
         return finding
     verdict = Verdict(PROGRESSING, problems[0].message, tuple(problems))
+    if problems[0].reason == "http_unready" and _is_starting(problems[0], state, clock):
+        words = f"is starting: {problems[0].message}"
+        return _with_log(Finding(finding.found, PROGRESSING, words, problems[0]), state)
     return _with_log(_weigh(finding.found, verdict, state, clock, Tracker()), state)
+
+
+# A server that nothing probes is ready for Kubernetes as soon as its program runs. MLflow takes so
+# long (s) to answer, on a node that has other things to do.
+STARTS_WITHIN = 90.0
+
+
+def _is_starting(problem: Problem, state: State, clock: Clock) -> bool:
+    """Say whether a server that does not answer has been started only a moment before."""
+    pod = state.get(POD, problem.namespace, problem.pod or problem.name)
+    starts = [
+        wall_seconds(running.get("startedAt"))
+        for entry in container_statuses(pod or {})
+        if (running := (entry.get("state") or {}).get("running"))
+    ]
+    return any(at is not None and clock.wall - at < STARTS_WITHIN for at in starts)
 
 
 def age(problem: Problem, state: State, clock: Clock) -> float:
@@ -328,8 +359,18 @@ def sentence(namespace: str, objects: t.Sequence[t.Mapping[str, t.Any]], nothing
     if status == PROGRESSING:
         return f"MLflow in namespace {namespace} is on its way: {line(chosen, '')}"
     failed = sum(entry["status"] == FAILED for entry in objects)
+    serving = serves(chosen)
+    if failed == 1 and serving:
+        words = f"MLflow in namespace {namespace} {serving}; the last attempt failed"
+        return f"{words}: {line(chosen, '')}"
     more = f" ({failed - 1} more failed)" if failed > 1 else ""
     return f"MLflow in namespace {namespace} is not well{more}: {line(chosen, '')}"
+
+
+def serves(entry: t.Mapping[str, t.Any]) -> str:
+    """Say how many pods serve of a server whose rollout failed, or nothing."""
+    count, wanted = entry.get("serving"), entry.get("wanted")
+    return f"serves {count} of {wanted}" if entry["role"] == SERVER and count and wanted else ""
 
 
 def line(entry: t.Mapping[str, t.Any], sign: str) -> str:
@@ -346,7 +387,8 @@ def line(entry: t.Mapping[str, t.Any], sign: str) -> str:
     if entry["log"] and entry["log"].rstrip(" .") not in entry["message"]:
         text += f" Its log says: {entry['log'].rstrip('.')}."
     if entry["hint"]:
-        text += f" {entry['hint'].rstrip('.')}."
+        # What is to be typed stands at its end: a full stop would be copied with it.
+        text += f" {entry['hint'].rstrip('.')}"
     return text
 
 

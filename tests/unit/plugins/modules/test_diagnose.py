@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import typing as t
 
@@ -372,6 +373,59 @@ def test_a_first_start_is_no_failure(
     monkeypatch.setattr(report.MlflowCheck, "_run_helper", run_helper)
     monkeypatch.setattr(schema, "helper_runs_in", lambda _pod, init: "schema-wait")
     assert one(run(ask=True), "experiments")["status"] == status
+
+
+@pytest.mark.parametrize(("age", "status"), [(20, "progressing"), (3600, "failed")])
+def test_a_server_that_has_just_started_is_starting(
+    age: float,
+    status: str,
+    server: FakeApi,
+    run: t.Callable[..., Object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing probes it, so Kubernetes calls it ready before it listens."""
+    began = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=age)
+    deploy(server, "community_chart")
+    pods = server.objects[PATHS["Pod"]]
+    pod = next(name for name in pods if name.startswith("tracking-mlflow"))
+    (status_of_main,) = pods[pod]["status"]["containerStatuses"]
+    status_of_main["state"] = {"running": {"startedAt": began.isoformat()}}
+    silent = problem("http_unready", "connection refused")._replace(name=pod, pod=pod)
+    answering(monkeypatch, silent)
+    entry = one(run(ask=True), "tracking-mlflow")
+    assert entry["status"] == status
+    assert ("is starting" in entry["message"]) == (status == "progressing")
+
+
+def failed_entry(**more: t.Any) -> Object:
+    """Return what is said of a server whose image is not there."""
+    return {
+        "role": "server",
+        "kind": "Deployment",
+        "name": "mlflow",
+        "deployed_by": None,
+        "status": "failed",
+        "reason": "image_pull",
+        "seconds": 90,
+        "message": "image x cannot be pulled",
+        "log": None,
+        "hint": "Correct it: kubectl -n ns describe pod x",
+        "serving": 2,
+        "wanted": 2,
+        **more,
+    }
+
+
+def test_a_server_that_serves_is_not_called_ill() -> None:
+    """Its last rollout failed: people are served all the same."""
+    text = findings.sentence("ns", [failed_entry()], "")
+    assert text.startswith("MLflow in namespace ns serves 2 of 2; the last attempt failed: ")
+    assert text.endswith("kubectl -n ns describe pod x"), "a command that can be copied"
+    for entries in (
+        [failed_entry(serving=0)],
+        [failed_entry(), failed_entry(role="database", name="db")],
+    ):
+        assert "is not well" in findings.sentence("ns", entries, "")
 
 
 # --- Words ----------------------------------------------------------------------------------------
