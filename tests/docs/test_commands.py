@@ -25,8 +25,8 @@ PLACEHOLDER = re.compile(
 TYPED = [(block, line) for block in blocks("console", "bash") for line in commands(block)]
 # Variables of a playbook of its own, which no role documents.
 OF_PLAYBOOKS = ("kind_", "ee_", "plan_file", "status_file")
-# Of MLflow's metrics, and of the database.
-OF_OTHERS = re.compile(r"mlflow_(http_|otlp_|exporter_|restoring$|before_|restore_test$|b$)")
+# A module, MLflow's metrics, and what is in the database.
+OF_OTHERS = re.compile(r"mlflow_(info$|http_|otlp_|exporter_|restoring$|before_|restore_test$|b$)")
 IN_PROSE = re.compile(r"`((?:mlflow|awx|teardown|rotate|pin)_[a-z0-9_]+)\b[^`]*`")
 
 
