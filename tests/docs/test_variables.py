@@ -8,9 +8,6 @@ from collections import Counter
 import yaml
 from ansible_collections.mlops.mlflow.tests.docs.pages import ROOT
 
-# They are what a run of many releases is started with, and are on the page about that.
-OF_A_FLEET = re.compile(r"mlflow_(target|serial|max_fail_percentage)$")
-
 
 def test_the_page_has_every_variable_once() -> None:
     spec = yaml.safe_load((ROOT / "roles/mlflow/meta/argument_specs.yml").read_text())
@@ -19,7 +16,5 @@ def test_the_page_has_every_variable_once() -> None:
     # The first cell of a row is what the row is about.
     rows = [row.split("|")[1] for row in page.splitlines() if row.startswith("| `")]
     named = Counter(name for row in rows for name in re.findall(r"`(mlflow_\w+)`", row))
-    assert {name for name in named if not OF_A_FLEET.match(name)} == {
-        name for name in known if not OF_A_FLEET.match(name)
-    }
+    assert set(named) == known
     assert [name for name, count in named.items() if count > 1] == []
