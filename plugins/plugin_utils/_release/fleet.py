@@ -11,10 +11,13 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.hints import telling_line
+
 # A name without anything that makes a pattern of it.
 _PLAIN = re.compile(r"[\w.-]+")
 _COLUMNS = ("name", "namespace", "version", "outcome", "seconds", "reason")
 _WIDEST_REASON = 160
+_MOST_LINES = 8
 
 
 class Outcome(t.TypedDict):
@@ -77,10 +80,35 @@ def reason_of(result: t.Mapping[str, t.Any]) -> str:
 
 
 def message_of(result: t.Mapping[str, t.Any]) -> str:
-    """Return a failed task's message, unless it is not to be seen."""
+    """Return why a task failed, in at most eight lines, unless it is not to be seen."""
     if result.get("_ansible_no_log") or result.get("censored"):
         return "a task failed whose result is hidden (no_log)"
-    return str(result.get("msg") or "a task failed without a message").strip()
+    failure = result.get("failure")
+    if isinstance(failure, t.Mapping) and failure.get("reason"):
+        lines = _report(failure)
+    else:
+        text = str(result.get("msg") or "a task failed without a message").strip()
+        lines = [line.rstrip() for line in text.splitlines()]
+    if len(lines) > _MOST_LINES:
+        left = len(lines) - _MOST_LINES + 1
+        lines = [*lines[: _MOST_LINES - 1], f"and {left} more lines, above, where the task failed"]
+    return "\n".join(lines)
+
+
+def _report(failure: t.Mapping[str, t.Any]) -> list[str]:
+    """Return a verdict: reason, object, container, what it says, its log, and what to type."""
+    where = "/".join(str(failure[key]) for key in ("kind", "name") if failure.get(key))
+    container = f", container {failure['container']}" if failure.get("container") else ""
+    lines = [f"{failure['reason']}: {where}{container}".rstrip(": ")]
+    lines += [" ".join(str(failure["message"]).split())] if failure.get("message") else []
+    log = telling_line([str(line) for line in failure.get("logs") or []]).strip()
+    if log and log not in lines[-1]:
+        lines.append(f"log: {log}")
+    # Commands stand in lines of their own, so that they can be copied.
+    hint = [line.strip() for line in str(failure.get("hint") or "").splitlines() if line.strip()]
+    room = _MOST_LINES - len(lines) - 1
+    lines += hint if len(hint) <= room else [*hint[: room - 1], " ".join(hint[room - 1 :])]
+    return [*lines, "The whole report stands above, where the task failed."]
 
 
 def shorten(text: str) -> str:

@@ -142,6 +142,41 @@ def test_a_hidden_result_stays_hidden() -> None:
         assert "secret" not in fleet.message_of({"msg": "secret", **hidden})
 
 
+VERDICT = {
+    "reason": "crash_loop",
+    "kind": "Deployment",
+    "name": "mlflow",
+    "container": "mlflow",
+    "message": "it ends with exit code 1",
+    "hint": "See its log:\nkubectl -n here logs deployment/mlflow",
+    "events": ["Back-off"],
+    "logs": ["starting", "no such table: experiments", ""],
+}
+
+
+def test_what_a_person_sees_last_is_the_reason_in_at_most_eight_lines() -> None:
+    assert fleet.message_of({"msg": "long", "failure": VERDICT}).splitlines() == [
+        "crash_loop: Deployment/mlflow, container mlflow",
+        "it ends with exit code 1",
+        "log: no such table: experiments",
+        "See its log:",
+        "kubectl -n here logs deployment/mlflow",
+        "The whole report stands above, where the task failed.",
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 4, 30])
+def test_a_long_hint_or_message_is_no_more_than_eight_lines(count: int) -> None:
+    hint = "\n".join(f"line {number}" for number in range(count))
+    said = fleet.message_of({"failure": {**VERDICT, "hint": hint}})
+    assert len(said.splitlines()) <= 8
+    assert f"line {count - 1}" in said
+    problems = "\n".join(f"  - {number}" for number in range(count))
+    said = fleet.message_of({"msg": f"{count} problems:\n{problems}"})
+    assert len(said.splitlines()) == min(8, count + 1)
+    assert count < 8 or said.endswith("and 24 more lines, above, where the task failed")
+
+
 def test_the_table_has_a_line_for_each() -> None:
     outcomes: list[fleet.Outcome] = [
         {
