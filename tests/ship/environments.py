@@ -31,6 +31,7 @@ def environment(lock: Path, python: tuple[str, ...] = ()) -> Path:
         if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
             shutil.rmtree(folder, ignore_errors=True)
             make(folder, lock, python or (sys.executable,))
+            know_collections(folder)
             stamp.write_text(wanted, encoding="utf-8")
     return folder
 
@@ -56,3 +57,15 @@ def make(folder: Path, lock: Path, python: tuple[str, ...]) -> None:
         )
         if done.returncode:
             raise RuntimeError(f"{lock.name}: {done.stdout}")
+
+
+def know_collections(folder: Path) -> None:
+    """Let an environment's Python and Ansible find kubernetes.core beside its packages.
+
+    C(ansible) has ansible.posix, whose callback of JSON the tests read.
+    """
+    (packages,) = folder.glob("lib/python*/site-packages")
+    (packages / "ansible_collections").mkdir()
+    for name in ("ansible", "kubernetes"):
+        link = packages / "ansible_collections" / name
+        link.symlink_to(COLLECTIONS / "ansible_collections" / name)

@@ -13,7 +13,7 @@ import subprocess
 from typing import Any, NamedTuple
 
 import pytest
-from ansible_collections.mlops.mlflow.tests.ship.environments import COLLECTIONS, environment
+from ansible_collections.mlops.mlflow.tests.ship.environments import environment
 from ansible_collections.mlops.mlflow.tests.ship.galaxy import ROOT, Installed
 
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
@@ -29,13 +29,6 @@ class Imported(NamedTuple):
 @pytest.fixture(scope="module")
 def imported(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> Imported:
     importer = environment(ROOT / "tests/ship/requirements-importer.txt")
-    # The importer looks for collections beside the Python that it runs with, and nowhere else.
-    # Modules take parts of their documentation from kubernetes.core.
-    (packages,) = importer.glob("lib/python*/site-packages")
-    known = packages / "ansible_collections"
-    known.mkdir(exist_ok=True)
-    (known / "kubernetes").unlink(missing_ok=True)
-    (known / "kubernetes").symlink_to(COLLECTIONS / "ansible_collections/kubernetes")
     folder = tmp_path_factory.mktemp("importer")
     done = subprocess.run(
         [importer / "bin/python", "-m", "galaxy_importer.main", installed.archive],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from typing import Any
 import pytest
 import yaml
 from ansible.release import __version__ as ansible_version
-from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory import values
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import FORGETS_NO_PROXY
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory import connection, values
 
 ROOT = Path(__file__).parents[2]
 # By name, with their folders: those that are shipped, and those of a checkout only.
@@ -214,6 +216,44 @@ def test_what_is_tried_as_the_oldest_is_what_is_asked_for() -> None:
                 assert line == f"kubernetes >= {client[1]}", module
 
 
+def texts_for_users() -> Iterator[tuple[str, str]]:
+    """Yield what tells people, or their tools, which versions to install."""
+    for name, text in texts():
+        if re.match(r"(README\.md|docs/(?!site/)|meta/|plugins/|roles/|galaxy\.yml)", name):
+            yield name, text
+
+
+def test_one_lower_bound_of_kubernetes_core() -> None:
+    wanted = load("galaxy.yml")["dependencies"]["kubernetes.core"]
+    least, below = re.fullmatch(r">=([\d.]+),<([\d.]+)", wanted).groups()  # type: ignore[union-attr]
+    found = [
+        (name, bound)
+        for name, text in texts_for_users()
+        for bound in re.findall(r"kubernetes\.core\W{1,6}(>= ?[\d.]+(?:, ?< ?[\d.]+)?)", text)
+    ]
+    assert {name for name, _bound in found} >= {
+        "galaxy.yml", "plugins/module_utils/_k8s/client.py"
+    }  # fmt: skip
+    for name, bound in found:
+        assert bound.replace(" ", "") == f">={least},<{below}", name
+
+
+def test_one_lower_bound_of_the_kubernetes_client() -> None:
+    lock = (ROOT / "tests/ship/requirements-least.txt").read_text(encoding="utf-8")
+    least = re.search(r"^kubernetes==([\d.]+) ", lock, re.MULTILINE)
+    assert least
+    found = set()
+    for name, text in texts_for_users():
+        for bound, refused in re.findall(
+            r"\bkubernetes(?: \()? ?>= ?([\d.]*\d)(?:,!=([\d.]+))?", text
+        ):
+            found.add(name)
+            assert f"{bound}.0".startswith(least[1]), name
+            # Whoever installs by it does not get the one that modules refuse.
+            assert refused == (FORGETS_NO_PROXY if not name.startswith("plugins/") else ""), name
+    assert found >= {"README.md", "meta/ee-requirements.txt", "plugins/doc_fragments/wait.py"}
+
+
 def test_one_version_of_ansible_is_asked_for() -> None:
     least = load("meta/runtime.yml")["requires_ansible"]
     for role in ROLES:
@@ -376,3 +416,87 @@ def test_the_readme_names_what_there_is() -> None:
         assert (ROOT / link).exists(), link
     for path in re.findall(r"\b(?:inventories|kustomize|playbooks|roles)/[\w./-]*\w", readme):
         assert (ROOT / path.replace("<env>", "development")).exists(), path
+
+
+# --- What the argument spec of the role mlflow says of paths and of the cluster -------------------
+
+# Every way to name a cluster: as the argument spec has it, and as a run says which one it took.
+SOURCES = {
+    "E(K8S_AUTH_HOST)": "K8S_AUTH_HOST (",
+    "E(KUBECONFIG)": "from KUBECONFIG",
+    "E(K8S_AUTH_KUBECONFIG)": "from K8S_AUTH_KUBECONFIG",
+    "service account": "service account",
+    "C(~/.kube/config)": "from ~/.kube/config",
+}
+
+
+def said(variable: str) -> str:
+    """Return what the argument spec says of a variable."""
+    return " ".join(options("mlflow")[variable]["description"])
+
+
+def test_a_cluster_is_chosen_in_the_order_that_is_documented(tmp_path: Path) -> None:
+    contexts = {"current-context": "a", "contexts": [{"name": "a"}]}
+    (tmp_path / ".kube").mkdir()
+    for path in (tmp_path / "given", tmp_path / ".kube/config"):
+        path.write_text(json.dumps(contexts))
+    token = tmp_path / "token"
+    token.touch()
+    environ = {
+        "K8S_AUTH_HOST": "https://127.0.0.1:1",
+        "KUBECONFIG": str(tmp_path / "given"),
+        "K8S_AUTH_KUBECONFIG": str(tmp_path / "given"),
+        "KUBERNETES_SERVICE_HOST": "127.0.0.1",
+        "HOME": str(tmp_path),
+    }
+    text = said("mlflow_kubeconfig")
+    documented = sorted(SOURCES, key=text.index)
+    found = []
+    for variable in (*list(environ), None):
+        source = connection.choose({}, environ, str(token)).source
+        found += [name for name, words in SOURCES.items() if words in source]
+        # The next one, when this one is not set.
+        environ.pop(variable or "", None)
+    assert found[: len(SOURCES)] == documented
+
+
+def test_the_guide_names_the_sources_of_a_cluster_in_that_order() -> None:
+    page = (ROOT / "docs/guides/your-own-cluster.md").read_text(encoding="utf-8")
+    named = ("K8S_AUTH_HOST`", "`KUBECONFIG`", "K8S_AUTH_KUBECONFIG`", "ServiceAccount of the pod",
+             "`~/.kube/config`")  # fmt: skip
+    places = [page.index(name) for name in ("`mlflow_kubeconfig`", *named)]
+    assert places == sorted(places)
+    text = said("mlflow_kubeconfig")
+    assert [text.index(name) for name in SOURCES] == sorted(text.index(name) for name in SOURCES)
+
+
+@pytest.mark.parametrize("variable", ["mlflow_overlay", "mlflow_components"])
+def test_a_relative_path_is_relative_to_what_is_documented(variable: str, tmp_path: Path) -> None:
+    assert "A relative path is taken from the inventory's folder." in said(variable)
+    for folder in ("inventory", "playbook", "here"):
+        (tmp_path / folder / "mine").mkdir(parents=True)
+        (tmp_path / folder / "mine/kustomization.yml").write_text("resources: []\n")
+    (tmp_path / "inventory/hosts").write_text("one ansible_connection=local\n")
+    task = {"mlops.mlflow.release_variables": {"roles": ["mlflow"], "connection": False}}
+    say = {"ansible.builtin.debug": {"msg": "{{ result.overlay }} {{ result.components }}"}}
+    play = {"hosts": "all", "gather_facts": False, "tasks": [task | {"register": "result"}, say]}
+    (tmp_path / "playbook/play.yml").write_text(json.dumps([play]))
+    given = {"mlflow_environment": "development"}
+    given |= {variable: "./mine"} if variable == "mlflow_overlay" else {variable: ["./mine"]}  # type: ignore[dict-item]
+    done = subprocess.run(
+        [
+            Path(sys.executable).with_name("ansible-playbook"),
+            "--inventory=../inventory/hosts",
+            f"--extra-vars={json.dumps(given)}",
+            "../playbook/play.yml",
+        ],
+        cwd=tmp_path / "here",
+        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert str(tmp_path / "inventory/mine") in done.stdout

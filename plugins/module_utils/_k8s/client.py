@@ -13,6 +13,7 @@ from __future__ import annotations
 import email.utils
 import gc
 import json
+import os
 import re
 import signal
 import socket
@@ -54,6 +55,10 @@ except ImportError:  # pragma: no cover - reported by require_libraries
 
 __all__ = ["AUTH_ARG_SPEC", "Answer", "Api", "ApiError", "CredentialsError", "require_libraries"]
 
+# This version of the client reads NO_PROXY and then forgets it. kubernetes.core uses the client too
+# for what it applies, and a correction here would not be one there.
+FORGETS_NO_PROXY = "34.1.0"
+
 # Seconds to open a connection, and to answer an ordinary request.
 CONNECT_TIMEOUT = 5.0
 REQUEST_TIMEOUT = 20.0
@@ -84,10 +89,22 @@ def require_libraries(module: t.Any) -> None:
     """End the module with one clear line when kubernetes.core or the Python client is missing."""
     if IMPORT_ERROR is not None:
         module.fail_json(
-            msg="This module needs the collection kubernetes.core (>= 5.0.0, < 7.0.0) on the "
+            msg="This module needs the collection kubernetes.core (>= 6.2.0, < 7.0.0) on the "
             "controller, and the Python library kubernetes (>= 24.2.0) on the host it runs on.",
             exception=IMPORT_ERROR,
         )
+    if forgets_no_proxy(kubernetes.__version__, os.environ):
+        module.fail_json(
+            msg=f"The Python library kubernetes {FORGETS_NO_PROXY} goes through the proxy whatever "
+            "NO_PROXY says. Install another version of it, or unset HTTPS_PROXY and HTTP_PROXY."
+        )
+
+
+def forgets_no_proxy(version: str, environ: t.Mapping[str, str]) -> bool:
+    """Whether this version of the Kubernetes client would go through a proxy that it must not."""
+    present = {name.upper() for name, value in environ.items() if value}
+    asked = "NO_PROXY" in present and present & {"HTTPS_PROXY", "HTTP_PROXY"}
+    return version == FORGETS_NO_PROXY and bool(asked)
 
 
 class Api(Streams):
