@@ -31,7 +31,8 @@ ENVIRONMENTS = {"development", "staging", "production"}
 HOSTS = re.compile(
     r"(www\.gnu\.org|fsf\.org|mlflow\.org|github\.com|kubernetes\.io|docs\.ansible\.com"
     r"|registry-1\.docker\.io"  # where kind's and the release's published images are
-    r"|127\.0\.0\.1|localhost|(\w[\w.-]*\.)?example\.(org|com)|\w+)"
+    r"|oauth2-proxy\.github\.io|truststore\.pki\.rds\.amazonaws\.com"  # what pages lead to
+    r"|127\.0\.0\.1|10\.1\.1\.1|localhost|(\w[\w.-]*\.)?example(\.(org|com))?|\w+)"
 )
 
 
