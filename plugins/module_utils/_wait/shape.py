@@ -29,8 +29,8 @@ _POD_LISTS = ("volumes", "schedulingGates", "readinessGates")
 def shaped(kind: Kind, item: t.Any) -> Object | None:
     """Return an object of the API in the shape that it should have, or None if it has no name.
 
-    It is changed in place, and only where it has to be. Of a custom resource only the metadata is
-    looked at: its status may be anything.
+    It is changed in place, and only where it has to be. What is in the status of a custom resource
+    may be anything.
     """
     if not isinstance(item, dict):
         return None
@@ -48,9 +48,9 @@ def shaped(kind: Kind, item: t.Any) -> Object | None:
         _mappings(item, "involvedObject", "series", "source")
         _words(item, "reason", "message")
         return item
+    _mappings(item, "spec", "status")
     if not is_built_in(kind.api_version):
         return item
-    _mappings(item, "spec", "status")
     status, spec = item.get("status"), item.get("spec")
     if status:
         _lists(status, "conditions")
