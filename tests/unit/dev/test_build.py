@@ -4,12 +4,16 @@
 
 from __future__ import annotations
 
+import fcntl
+import re
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from ansible.errors import AnsibleActionFail
@@ -17,13 +21,21 @@ from ansible_collections.mlops.mlflow.dev.action_plugins import build
 
 
 def run(cache: Path, script: str, check_mode: bool = False, **arguments: Any) -> dict[str, Any]:
+    one = {"name": "thing", "command": ["bash", "-ec", script], **arguments}
+    return run_action({"cache_dir": str(cache), **one}, check_mode)
+
+
+def run_all(cache: Path, *builds: dict[str, Any]) -> dict[str, Any]:
+    return run_action({"cache_dir": str(cache), "builds": list(builds)})
+
+
+def step(name: str, script: str, **options: Any) -> dict[str, Any]:
+    return {"name": name, "command": ["bash", "-ec", script], **options}
+
+
+def run_action(arguments: dict[str, Any], check_mode: bool = False) -> dict[str, Any]:
     task = SimpleNamespace(
-        args={
-            "name": "thing",
-            "cache_dir": str(cache),
-            "command": ["bash", "-ec", script],
-            **arguments,
-        },
+        args=arguments,
         async_val=0,
         check_mode=check_mode,
         diff=False,
@@ -143,6 +155,111 @@ def test_an_interrupted_build_is_never_taken_for_a_result(tmp_path: Path) -> Non
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not list((tmp_path / "thing").glob("*"))
+
+
+def test_lanes_run_side_by_side_and_a_lane_in_its_order(tmp_path: Path) -> None:
+    # Each of two lanes waits for what only the other one does: one after another never ends.
+    here, there = tmp_path / "here", tmp_path / "there"
+    wait = "for _ in $(seq 600); do [ -e {} ] && exit; sleep 0.05; done; exit 1"
+    run_all(
+        tmp_path / "cache",
+        step("first", f"touch {here}; {wait.format(there)}", lane="one"),
+        step("second", f"[ -d {tmp_path}/cache/first ]", lane="one"),
+        step("third", f"touch {there}; {wait.format(here)}", lane="two"),
+    )
+
+
+def test_a_build_waits_for_what_it_needs(tmp_path: Path) -> None:
+    def make() -> dict[str, Any]:
+        builds: dict[str, Any] = run_all(
+            tmp_path,
+            step("part", "sleep 0.3; echo part >$OUT/file", lane="one"),
+            step("whole", "cat {path:part}/file >$OUT/file", lane="two"),
+        )["builds"]
+        return builds
+
+    made = make()
+    assert Path(made["whole"]["path"], "file").read_text() == "part\n"
+    assert not any(build["changed"] for build in make().values())
+    # As a build by itself would be called: both ways share their results.
+    alone = run(tmp_path, "sleep 0.3; echo part >$OUT/file", name="part")
+    assert not alone["changed"] and alone["path"] == made["part"]["path"]
+
+
+def test_a_need_that_comes_later_is_named(tmp_path: Path) -> None:
+    with pytest.raises(AnsibleActionFail, match="whole: needs part"):
+        run_all(tmp_path, step("whole", "ls {path:part}"), step("part", "true"))
+
+
+def test_a_failure_ends_the_others_with_all_that_they_started(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    # A child of the build's shell, as a compiler is.
+    slow = f"bash -c 'echo $$ >{started}.new; mv {started}.new {started}; exec sleep 300'; true"
+    with pytest.raises(AnsibleActionFail, match=r"quick: (.|\n)*no room left"):
+        run_all(
+            tmp_path / "cache",
+            step("slow", slow),
+            step("quick", f"until [ -e {started} ]; do sleep 0.05; done; echo no room left; false"),
+        )
+    child = Path("/proc", started.read_text().strip())
+    for _attempt in range(100):
+        if not child.exists():
+            break
+        time.sleep(0.05)
+    assert not child.exists()
+
+
+def test_a_second_run_waits_for_the_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock = tmp_path / "lock" / "thing"
+    lock.parent.mkdir()
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        threading.Timer(0.5, lambda: fcntl.flock(held, fcntl.LOCK_UN)).start()
+        assert run(tmp_path, "true")["changed"]
+    assert "another run is building it" in capsys.readouterr().out
+
+
+def test_the_steps_that_are_done_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "_PROGRESS_EVERY", 0.2)
+    script = "echo go: downloading it; echo one; echo two; sleep 1"
+    run(tmp_path, script, steps=["printf", "%s\n", "one", "two", "three", "four"], takes=600)
+    said = capsys.readouterr().out
+    assert "2 of 4 packages" in said and re.search(r"about \d+ min \d\d s left", said)
+
+
+class Progress(NamedTuple):
+    """As much of a build as an estimate looks at."""
+
+    lane: str
+    takes: float
+    done: float
+    changed: bool = True
+
+    def share(self) -> float:
+        return self.done
+
+
+@pytest.mark.parametrize(
+    ("builds", "spent", "left"),
+    [
+        # As fast as where it was measured.
+        ([Progress("go", 600, 0.5)], 300, 300),
+        # Half as fast.
+        ([Progress("go", 600, 0.5)], 600, 600),
+        # The slowest lane counts.
+        ([Progress("go", 600, 0.5), Progress("debian", 100, 0.5)], 300, 300),
+        # What was there already says nothing about the pace.
+        ([Progress("go", 600, 1, changed=False), Progress("go", 100, 0.5)], 100, 100),
+        # Too early to know the pace.
+        ([Progress("go", 600, 0)], 15, 600),
+    ],
+)
+def test_the_time_that_is_left(builds: list[Any], spent: float, left: float) -> None:
+    assert build.remaining(builds, spent) == left
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,41 @@ def test_the_tools_alone_need_neither_root_nor_a_free_port(
     ]
 
 
+@pytest.mark.parametrize(
+    ("docker_runs", "answers", "there", "chosen"),
+    [
+        (False, True, "", ("podman", False)),
+        (True, True, "", ("docker", False)),
+        # Nothing has to be set for a machine that has Docker and reaches no registry.
+        (True, False, "", ("podman", True)),
+        (False, False, "", ("podman", True)),
+        # A cluster stays in the engine that it is in.
+        (True, True, "podman", ("podman", False)),
+        (True, True, "docker", ("docker", False)),
+    ],
+)
+def test_the_engine(
+    survey: ModuleType,
+    settings: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    docker_runs: bool,
+    answers: bool,
+    there: str,
+    chosen: tuple[str, bool],
+) -> None:
+    settings.update(provider="auto", source="auto")
+    monkeypatch.setattr(survey, "registry_answers", lambda: answers)
+    monkeypatch.setattr(survey, "output_of", lambda _command: "" if docker_runs else None)
+    monkeypatch.setattr(
+        survey,
+        "cluster",
+        lambda engine, *_rest: {"state": "running" if engine == there else "absent", "port": None},
+    )
+    engine, node, build = survey.find_cluster(settings, Path(settings["cache_dir"]))
+    assert (engine, build) == chosen
+    assert (node["state"] == "running") is bool(there)
+
+
 def test_a_version_without_a_lock_is_named(
     survey: ModuleType, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -192,10 +192,41 @@ def memory_available() -> int | None:
     return int(found[1]) * 1024 if found else None
 
 
-def choose_engine(wanted: str) -> str:
-    if wanted != "auto":
-        return wanted
-    return "docker" if output_of(["docker", "info"]) is not None else "podman"
+def engines(settings: dict[str, Any]) -> list[str]:
+    """The container engines to look for the cluster in, the one for a new one first."""
+    if settings["provider"] != "auto":
+        return [settings["provider"]]
+    return ["docker", "podman"] if output_of(["docker", "info"]) is not None else ["podman"]
+
+
+def environment_of(engine: str, cache: Path) -> dict[str, str]:
+    ours = {"CONTAINERS_CONF": str(cache / "containers.conf")} if engine == "podman" else {}
+    return {**os.environ, **ours}
+
+
+def find_cluster(settings: dict[str, Any], cache: Path) -> tuple[str, dict[str, Any], bool]:
+    """The engine, the cluster's state in it, and whether images are built for it."""
+    found = engines(settings)
+    for engine in found:
+        node = cluster(engine, f"{settings['name']}-control-plane", environment_of(engine, cache))
+        if node["state"] != "absent":
+            break
+    else:
+        engine = found[0]
+    if settings["state"] == "tools":
+        return engine, node, False
+    # An existing cluster stays with what it was made from, whatever the network says today.
+    made_from = cache / "clusters" / settings["name"] / "source"
+    if settings["source"] != "auto":
+        build = settings["source"] == "build"
+    elif node["state"] != "absent" and made_from.exists():
+        build = made_from.read_text().strip() == "build"
+    else:
+        build = not registry_answers()
+    # Only podman takes a node image that is built here, whether Docker runs or not.
+    if build and node["state"] == "absent" and settings["provider"] == "auto":
+        engine = "podman"
+    return engine, node, build
 
 
 def main(settings: dict[str, Any]) -> dict[str, Any]:
@@ -203,22 +234,7 @@ def main(settings: dict[str, Any]) -> dict[str, Any]:
     path = ":".join(
         part for part in os.environ.get("PATH", "").split(":") if part != str(cache / "bin")
     )
-    engine = choose_engine(settings["provider"])
-    environment = dict(os.environ)
-    if engine == "podman":
-        environment["CONTAINERS_CONF"] = str(cache / "containers.conf")
-    node = cluster(engine, f"{settings['name']}-control-plane", environment)
-    if settings["state"] == "tools":
-        build = False
-    elif settings["source"] == "auto":
-        # An existing cluster stays with what it was made from, whatever the network says today.
-        made_from = cache / "clusters" / settings["name"] / "source"
-        if node["state"] != "absent" and made_from.exists():
-            build = made_from.read_text().strip() == "build"
-        else:
-            build = not registry_answers()
-    else:
-        build = settings["source"] == "build"
+    engine, node, build = find_cluster(settings, cache)
     usable = recent_tools(settings["tools"], path)
     packages: list[str] = []
     if shutil.which("dpkg-query") and settings["state"] != "tools":
