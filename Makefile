@@ -3,7 +3,7 @@
 SHELL := bash
 ENV = eval "$$(scripts/env)" &&
 
-.PHONY: help setup up down env lint test test-long test-unit bench pin ee docs lock
+.PHONY: help setup up down env lint test test-all test-unit bench pin ee docs lock
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
@@ -23,11 +23,11 @@ env: ## Print what a shell needs: eval "$(make -s env)"
 lint: setup ## ruff, mypy, yamllint, ansible-lint
 	@.venv/bin/python scripts/test.py --only lint
 
-test: setup ## Everything, on a cluster of its own that is removed afterwards
-	@.venv/bin/python scripts/test.py
+test: setup ## What a change has to pass, on clusters of its own that are removed afterwards
+	@.venv/bin/python scripts/test.py $(if $(UNTIL),--until=$(UNTIL))
 
-test-long: setup ## The scenarios that take too long for make test
-	@.venv/bin/python scripts/test.py --long
+test-all: setup ## The same, with every scenario
+	@.venv/bin/python scripts/test.py --all
 
 test-unit: setup ## The unit tests
 	@.venv/bin/python scripts/test.py --only unit

@@ -1,6 +1,6 @@
 """Everything that proves the collection, fast checks first; ends with how many tests passed.
 
-Usage: python scripts/test.py [--only STAGE … | --scenarios NAME … | --long]
+Usage: python scripts/test.py [--only STAGE … | --scenarios NAME … | --all | --until TIME]
 Stages: lint sanity unit ship manifests docs bad-input integration molecule
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -32,19 +33,24 @@ CLUSTERS = {f"{CLUSTER}-{number}": PORT + number for number in range(2)}
 # Nothing else runs beside those: one holds what is said against the clock, to two seconds, and the
 # clients of the other take all that a machine can give.
 ALONE = ("faults", "upgrade")
-# Those that take longest, longest first, so that both clusters are done at about the same time.
-LONGEST = (
-    "restore",
-    "lock",
-    "kubectl",
-    "production",
-    "awx",
-)
+# How long a scenario takes, in seconds, where this machine has not measured it: the longest begin
+# first, so that both clusters are done at about the same time.
+TAKES = {
+    "restore": 600,
+    "lock": 540,
+    "operations": 480,
+    "kubectl": 420,
+    "production": 400,
+    "awx": 400,
+}
+TAKES_OTHERWISE = 300
+TIMES = CACHE / "scenario-times.json"
 SCENARIOS = {path.parent.name for path in ROOT.glob("molecule/*/molecule.yml")}
-# Together they take too long for every change: make test-long runs them. A new scenario begins
-# here, too, until it has passed three times.
-LONG = (
-    "fleet",
+# What make test leaves to make test-all, because all together take too long for every change. After
+# make test, continuous integration runs a share of them, each time another one.
+REST = (
+    "awx",
+    "external-secrets",
     "interruption",
     "leaks",
     "operations",
@@ -261,13 +267,9 @@ class Scenario(NamedTuple):
     began: float
 
 
-def molecule(chosen: Collection[str] = ()) -> Count:
-    """Run scenarios: those that were chosen, or all that are not long."""
-    wanted = list(chosen or SCENARIOS - set(LONG))
-    for name in () if chosen else LONG:
-        print(f"scenario {name}: not run here, see make test-long", flush=True)
-    longest = {name: place for place, name in enumerate(LONGEST)}
-    wanted.sort(key=lambda name: (longest.get(name, len(longest)), name))
+def molecule(chosen: Collection[str] = (), until: float | None = None) -> Count:
+    """Run scenarios: those that were chosen, or those of make test, and a share of the rest."""
+    wanted = sorted(chosen or SCENARIOS - set(REST), key=lambda name: (-takes(name), name))
     first = next(iter(CLUSTERS))
     # An earlier run that was killed may have left its clusters.
     remove_clusters()
@@ -275,6 +277,12 @@ def molecule(chosen: Collection[str] = ()) -> Count:
         total = each_scenario([name for name in wanted if name in ALONE], [first])
         together = [name for name in wanted if name not in ALONE]
         total = total.plus(each_scenario(together, list(CLUSTERS)))
+        if chosen:
+            pass
+        elif until is None:
+            print(f"scenarios not run here, see make test-all: {' '.join(REST)}", flush=True)
+        elif not total.failed:
+            total = total.plus(each_scenario(share(commits()), list(CLUSTERS), until))
     finally:
         # Also when interrupted: molecule itself may not have come to it.
         with undisturbed():
@@ -285,8 +293,49 @@ def molecule(chosen: Collection[str] = ()) -> Count:
     return total.plus(Count(passed=int(not left), failed=int(bool(left))))
 
 
-def each_scenario(names: list[str], clusters: list[str]) -> Count:
-    """Run scenarios, as many at a time as there are clusters; their outputs one after another."""
+def commits() -> int:
+    """How many commits led here: with each one it is another scenario's turn."""
+    counted = subprocess.run(
+        ["git", "rev-list", "--count", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return int(counted.stdout)
+
+
+def share(turn: int) -> list[str]:
+    """The rest, beginning with the one whose turn it is: of two, so two go on with each turn."""
+    first = turn * len(CLUSTERS) % len(REST)
+    return [*REST[first:], *REST[:first]]
+
+
+def takes(name: str) -> float:
+    """Seconds that a scenario takes: as it took here, or as it took elsewhere."""
+    measured = json.loads(TIMES.read_text()) if TIMES.exists() else {}
+    return float(measured.get(name, TAKES.get(name, TAKES_OTHERWISE)))
+
+
+def remember(name: str, seconds: float) -> None:
+    measured = json.loads(TIMES.read_text()) if TIMES.exists() else {}
+    TIMES.parent.mkdir(parents=True, exist_ok=True)
+    new = TIMES.with_suffix(".new")
+    new.write_text(json.dumps({**measured, name: round(seconds)}, indent=1, sort_keys=True))
+    new.replace(TIMES)
+
+
+def fits(name: str, until: float | None) -> bool:
+    """Whether a scenario would be through in time, with a quarter more than it takes."""
+    left = float("inf") if until is None else until - time.time()
+    if 1.25 * takes(name) <= left:
+        return True
+    minutes = f"about {takes(name) / 60:.0f} min, and {max(0, left) / 60:.0f} are left"
+    print(f"scenario {name}: not begun, it takes {minutes}", flush=True)
+    return False
+
+
+def each_scenario(names: list[str], clusters: list[str], until: float | None = None) -> Count:
+    """Run scenarios, as many at a time as there are clusters; their outputs one after another.
+
+    With a time, in seconds since 1970, none begins that would not be through by then.
+    """
     waiting = list(names)
     running: dict[str, Scenario] = {}
     total = Count()
@@ -294,8 +343,10 @@ def each_scenario(names: list[str], clusters: list[str]) -> Count:
         try:
             while waiting or running:
                 for cluster in clusters:
-                    if waiting and cluster not in running:
-                        running[cluster] = start_scenario(waiting.pop(0), cluster, Path(folder))
+                    while waiting and cluster not in running:
+                        name = waiting.pop(0)
+                        if fits(name, until):
+                            running[cluster] = start_scenario(name, cluster, Path(folder))
                 time.sleep(0.5)
                 ended = [
                     name for name, found in running.items() if found.process.poll() is not None
@@ -335,6 +386,8 @@ def end_scenario(scenario: Scenario, folder: Path) -> Count:
     ok = scenario.process.returncode == 0
     count = counted(Path(folder, f"{scenario.name}.xml"), succeeded=True)
     took = time.monotonic() - scenario.began
+    if ok:
+        remember(scenario.name, took)
     print(
         f"scenario {scenario.name}: {count.passed} passed, {count.failed} failed in {took:.0f} s"
         + ("" if ok else "; molecule failed"),
@@ -414,28 +467,40 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=STAGES, default=list(STAGES))
     parser.add_argument("--scenarios", nargs="+", choices=sorted(SCENARIOS), default=[])
-    parser.add_argument("--long", action="store_const", dest="scenarios", const=LONG)
+    parser.add_argument("--all", action="store_true", help="all scenarios, not those of make test")
+    parser.add_argument(
+        "--until",
+        type=float,
+        help="after all that, a share of the other scenarios that is done by this time (date +%%s)",
+    )
     arguments = parser.parse_args()
+    scenarios = sorted(SCENARIOS) if arguments.all else arguments.scenarios
     wanted = ["molecule"] if arguments.scenarios else arguments.only
     be_stopped_by(*SIGNALS)
     total = Count()
-    for name, stage in STAGES.items():
-        if name not in wanted:
-            continue
-        if total.failed and name not in FAST:
-            print(f"== {name}: not run, because of the failures above", flush=True)
-            continue
-        print(f"== {name}", flush=True)
-        started = time.monotonic()
-        count = molecule(arguments.scenarios) if arguments.scenarios else stage()
-        total = total.plus(count)
-        print(
-            f"== {name}: {count.passed} passed, {count.failed} failed, {count.skipped} skipped"
-            f" in {time.monotonic() - started:.0f} s",
-            flush=True,
-        )
-    skipped = f", {total.skipped} skipped" if total.skipped else ""
-    print(f"{total.passed} passed, {total.failed} failed{skipped}")
+    try:
+        for name, stage in STAGES.items():
+            if name not in wanted:
+                continue
+            if total.failed and name not in FAST:
+                print(f"== {name}: not run, because of the failures above", flush=True)
+                continue
+            print(f"== {name}", flush=True)
+            started = time.monotonic()
+            count = molecule(scenarios, arguments.until) if name == "molecule" else stage()
+            total = total.plus(count)
+            print(
+                f"== {name}: {count.passed} passed, {count.failed} failed, {count.skipped} skipped"
+                f" in {time.monotonic() - started:.0f} s",
+                flush=True,
+            )
+    except BaseException:
+        # Interrupted: what did not come to its end counts as one failure.
+        total = total.plus(Count(failed=1))
+        raise
+    finally:
+        skipped = f", {total.skipped} skipped" if total.skipped else ""
+        print(f"{total.passed} passed, {total.failed} failed{skipped}", flush=True)
     return 1 if total.failed or not total.passed else 0
 
 

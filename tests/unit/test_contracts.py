@@ -30,6 +30,7 @@ ENVIRONMENTS = {"development", "staging", "production"}
 # A package registry is not among them: which one is asked, each machine's own settings say.
 HOSTS = re.compile(
     r"(www\.gnu\.org|fsf\.org|mlflow\.org|github\.com|kubernetes\.io|docs\.ansible\.com"
+    r"|truststore\.pki\.rds\.amazonaws\.com"  # the CA of a managed Postgres
     r"|registry-1\.docker\.io"  # where kind's and the release's published images are
     r"|oauth2-proxy\.github\.io|truststore\.pki\.rds\.amazonaws\.com"  # what pages lead to
     r"|127\.0\.0\.1|10\.1\.1\.1|localhost|(\w[\w.-]*\.)?example(\.(org|com))?|\w+)"
