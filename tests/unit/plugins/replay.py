@@ -98,7 +98,8 @@ class ReplayEngine(Engine):
         if not all(self._state.is_synced(*stream) for stream in streams):
             self._take(self._reports.get(timeout=DELIVERY))
             return
-        until = self.clock.now + max(0.0, seconds)
+        # The engine wakes once a second, also when nothing is reported.
+        until = self.clock.now + min(max(0.0, seconds), 1.0)
         if not self._left or self.clock.start + self._left[0].at > until:
             self.clock.now = until
             return

@@ -246,7 +246,8 @@ class Rollout:
             missing = {"reason": "CreateContainerConfigError", "message": "secret not found"}
             init["state"] = {"waiting": missing}
             self._tell(at, POD, pod)
-            at += r.uniform(0.5, 4.5)
+            # The Secret is there a moment later; the kubelet looks again after 10 to 15 s.
+            at += r.uniform(10.0, 15.0)
         init["state"] = {"running": {"startedAt": stamp(at, self.wall)}}
         self._tell(at, POD, pod)
         at += r.uniform(0.5, 3)
