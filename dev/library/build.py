@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: build
-short_description: Run a long build once for its inputs, showing progress
+short_description: Run long builds once for their inputs, showing progress
 version_added: 0.1.0
 author:
   - mlops.mlflow contributors (@mlops-mlflow)
@@ -17,11 +17,31 @@ description:
   - The result becomes visible in one step, when the command has succeeded. An interrupted build
     is done again.
   - While the command runs, a line every fifteen seconds says for how long, and what it does.
+  - With O(builds), several run side by side. Each entry takes the other options but O(cache_dir).
 options:
   name:
     description: The name of the build, used for its folder in the cache and in the output.
     type: str
-    required: true
+  builds:
+    description:
+      - Builds to run. Those of one lane run one after another, the lanes side by side.
+      - C({path:NAME}) and C({image:NAME}) in a command stand for the result of an earlier entry,
+        which is waited for.
+      - When one fails, the others are ended.
+    type: list
+    elements: dict
+  lane:
+    description: The lane that the build is in, by default one of its own.
+    type: str
+  takes:
+    description: Seconds that the build takes on two quiet cores, for the estimate of what is left.
+    type: float
+    default: 0.0
+  steps:
+    description: A command that prints one word for each line that the build will print.
+    type: list
+    elements: str
+    default: []
   cache_dir:
     description: The folder that holds results, logs and work in progress.
     type: path
@@ -34,7 +54,6 @@ options:
       - C({image}) in an argument stands for the image's full name.
     type: list
     elements: str
-    required: true
   environment:
     description: Environment variables for the command, on top of the controller's.
     type: dict
@@ -80,6 +99,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+builds:
+  description: With O(builds), the values below for each of them, by name.
+  returned: when O(builds) is given
+  type: dict
 digest:
   description: Names the build by all that goes into it.
   returned: always
