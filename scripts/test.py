@@ -31,8 +31,8 @@ PORT = int(os.environ.get("MLFLOW_TEST_HTTP_PORT", "15050"))
 # Scenarios wait for more than they work: two at a time, each on a cluster of its own.
 CLUSTERS = {f"{CLUSTER}-{number}": PORT + number for number in range(2)}
 # Nothing else runs beside those: one holds what is said against the clock, to two seconds, and the
-# clients of the other take all that a machine can give.
-ALONE = ("faults", "upgrade")
+# clients of the second and the six releases of the third take all that a machine can give.
+ALONE = ("faults", "upgrade", "fleet")
 # How long a scenario takes, in seconds, where this machine has not measured it: the longest begin
 # first, so that both clusters are done at about the same time.
 TAKES = {
