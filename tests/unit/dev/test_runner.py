@@ -29,7 +29,8 @@ def test_what_is_left_out_is_there(runner: ModuleType) -> None:
     assert set(runner.ALONE) < runner.SCENARIOS
 
 
-def test_what_is_left_out_has_its_turn(runner: ModuleType) -> None:
+def test_what_is_left_out_has_its_turn(runner: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "UNPROVEN", ())
     firsts = set()
     for turn in range(len(runner.REST)):
         share = runner.share(turn)
@@ -37,6 +38,17 @@ def test_what_is_left_out_has_its_turn(runner: ModuleType) -> None:
         # As many begin at once as there are clusters.
         firsts |= set(share[: len(runner.CLUSTERS)])
     assert firsts == set(runner.REST)
+
+
+def test_what_is_not_proven_has_no_turn(
+    runner: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert set(runner.UNPROVEN) <= set(runner.REST)
+    monkeypatch.setattr(runner, "UNPROVEN", runner.REST[:2])
+    for turn in range(len(runner.REST)):
+        assert sorted(runner.share(turn)) == sorted(runner.REST[2:])
+    monkeypatch.setattr(runner, "UNPROVEN", runner.REST)
+    assert runner.share(5) == []
 
 
 def test_what_was_measured_here_counts(runner: ModuleType) -> None:
@@ -109,7 +121,8 @@ def test_the_share_comes_after_what_make_test_runs(
     assert first == runner.SCENARIOS - set(runner.REST)
     assert (len(calls) == 3) is shared
     if shared:
-        assert set(calls[2][0]) == set(runner.REST) and calls[2][1] == until
+        assert set(calls[2][0]) == set(runner.REST) - set(runner.UNPROVEN)
+        assert calls[2][1] == until
 
 
 def test_an_interruption_is_a_failure_in_the_last_line(
