@@ -106,7 +106,7 @@ def test_four_serve_and_two_lines_say_why(folder: Path, kubectl: Kubectl) -> Non
     assert "of-another-team" in lines[NO_SECRET][5]
     # Both waves, and what a person sees last is why.
     assert run.output.count("PLAY [Deploy MLflow]") == 2
-    last = run.output.rpartition("Fail if the release failed")[2]
+    last = run.output.rpartition("TASK [mlops.mlflow._common : Fail if the release failed]")[2]
     assert "of-another-team" in last
     assert "localhost/mlops-mlflow/nothing:1" in last
 
