@@ -44,6 +44,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("fleet")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def leave_nothing_running(kubectl: Kubectl) -> Iterator[None]:
+    """Six databases that start, stop and are probed would take a machine from the next scenario."""
+    yield
+    for host in HOSTS:
+        kubectl("delete", "pods", "--all", f"--namespace={host}", "--grace-period=0", "--force")
+    kubectl("delete", "namespace", *HOSTS, "--ignore-not-found", "--timeout=300s")
+
+
 def deploy(inventory: str, *arguments: str) -> Run:
     return run_playbook("site.yml", *arguments, inventory=inventory, timeout=2400)
 
