@@ -58,8 +58,8 @@ REST = (
     "outage",
     "rotate",
 )
-# Of those, what has not been seen to pass three times since the roles were rebuilt: make test-all runs
-# them, CI does not. An empty list is the aim.
+# Of those, what has not been seen to pass three times since the roles were rebuilt: make test-all
+# runs them, CI does not. An empty list is the aim.
 UNPROVEN = (
     "awx",
     "external-secrets",
