@@ -110,3 +110,27 @@ def test_of_one_that_does_not_the_logs_are_kept_before_it_goes(tmp_path: Path) -
     assert code == 1 and calls == ["create", "export", "delete"]
     assert str(tmp_path / "log/cluster.log") in said
     assert (tmp_path / "log/cluster.log").read_text().startswith("said\n")
+
+
+def test_a_network_that_another_one_made_meanwhile_is_taken(tmp_path: Path) -> None:
+    environment = kind(tmp_path, 0)
+    program = tmp_path / "kind"
+    text = program.read_text()
+    taken = "echo failed to ensure podman network: Error: network name kind: network already exists"
+    program.write_text(
+        text.replace(
+            "cat >",
+            f"[ -e {tmp_path}/network ] || {{ touch {tmp_path}/network; {taken}; exit 1; }}; cat >",
+        )
+    )
+    done = subprocess.run(
+        [sys.executable, SCRIPT, tmp_path / "log/cluster.log", "mlflow", "--config=-"],
+        input="kind: Cluster",
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+    assert (tmp_path / "calls").read_text().count("create") == 2
+    assert (tmp_path / "configuration").read_text() == "kind: Cluster"

@@ -31,6 +31,8 @@ ADVICE = (
         "the machine may be too busy or too small: look at the log, then: make up",
     ),
 )
+# Two clusters that begin at the same moment both make the network that they share.
+TAKEN = r"network.* already exists"
 # From the most to the least telling.
 REASONS = (
     r"\[ERROR [^\]]+\]: .+",
@@ -71,18 +73,28 @@ def report(text: str, name: str, log: Path) -> str:
     )
 
 
+def create(name: str, arguments: list[str], configuration: str) -> subprocess.CompletedProcess[str]:
+    """Run kind; again, if another cluster that begins at the same moment made kind's network."""
+    for left in (2, 1, 0):
+        # A node that failed is kept until its logs are.
+        created = subprocess.run(
+            ["kind", "create", "cluster", f"--name={name}", "--retain", *arguments],
+            input=configuration,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        # No node was made yet, and the network is there now.
+        if not (left and created.returncode and re.search(TAKEN, created.stdout)):
+            break
+    return created
+
+
 def main(log: Path, name: str, arguments: list[str]) -> int:
     log.parent.mkdir(parents=True, exist_ok=True)
-    # A node that failed is kept until its logs are.
-    created = subprocess.run(
-        ["kind", "create", "cluster", f"--name={name}", "--retain", *arguments],
-        stdin=sys.stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+    created = create(name, arguments, sys.stdin.read())
     log.write_text(created.stdout)
     if created.returncode == 0:
         return 0
