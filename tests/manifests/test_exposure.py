@@ -33,16 +33,12 @@ def rendered(folder: Path, component: str, **settings: Any) -> tuple[Object, ...
     defaults = {name: option.get("default") for name, option in action._OPTIONS.items()}
     arguments = {
         **defaults,
+        "kustomize": {"binary": kustomize()[0]},
         "overlay": str(TREE / "overlays/production"),
         "components": [str(TREE / "components" / component)] if component else [],
         **settings,
     }
     return tuple(action.render(arguments, str(folder)))
-
-
-@pytest.fixture(autouse=True)
-def _builder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(action, "builder", kustomize)
 
 
 def config(objects: tuple[Object, ...]) -> dict[str, str]:

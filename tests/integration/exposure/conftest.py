@@ -19,7 +19,6 @@ from ansible_collections.mlops.mlflow.plugins.action import release_render as ac
 from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory import overlays
 from ansible_collections.mlops.mlflow.plugins.plugin_utils._render import kustomization
 from ansible_collections.mlops.mlflow.tests.integration.schema_helper.conftest import (
-    CACHE,
     PYTHON,
     Postgres,
     Server,
@@ -40,11 +39,10 @@ Object = dict[str, Any]
 
 def rendered(folder: Path, **settings: Any) -> list[Object]:
     """Return what the collection renders for an inventory with the component ingress."""
-    os.environ["PATH"] = f"{CACHE / 'bin'}:{os.environ['PATH']}"
-    assert kustomize()
     defaults = {name: option.get("default") for name, option in action._OPTIONS.items()}
     arguments = {
         **defaults,
+        "kustomize": {"binary": kustomize()[0]},
         "overlay": str(overlays.KUSTOMIZE / "overlays/production"),
         "components": [str(overlays.KUSTOMIZE / "components/ingress")],
         "smoke_test": False,
