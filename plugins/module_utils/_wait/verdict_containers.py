@@ -245,7 +245,7 @@ def _told_ending(seen: _Seen, ended: Object) -> Problem | None:
     explained = explain_ending(ended)
     if explained is None or _is_up(seen):
         return None
-    reason, text = explained
+    reason, text = explained[0], explained[1]
     finished = wall_seconds(ended.get("finishedAt"))
     if reason in schema.MIGRATABLE:
         # The migration that has ended since, or is under way, has made that untrue.

@@ -207,7 +207,7 @@ def _job_schema_problem(
     explained = explain_ending(ended)
     if explained is None:
         return None
-    reason, message = explained
+    reason, message = explained[0], explained[1]
     if reason in schema.MIGRATABLE:
         return None
     running = (status.get("state") or {}).get("running") is not None

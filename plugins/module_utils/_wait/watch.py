@@ -318,7 +318,8 @@ def _slim_event(item: Object) -> Object:
 
 def _shared(value: t.Any) -> t.Any:
     """Return a value; one copy of a text serves all that have it."""
-    return sys.intern(value) if type(value) is str and len(value) < _WORTH_SHARING else value
+    short = isinstance(value, str) and len(value) < _WORTH_SHARING
+    return sys.intern(str(value)) if short else value
 
 
 # Names and messages of this length and more are mostly the only ones of their kind.

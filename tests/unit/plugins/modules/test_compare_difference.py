@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.mlops.mlflow.plugins.module_utils._release import compare as compare
-from ansible_collections.mlops.mlflow.plugins.module_utils._release import difference
+from ansible_collections.mlops.mlflow.plugins.module_utils._release import compare, difference
 from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.memory_cluster import (
     MemoryCluster,
     encode,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Answer, ApiError
-from ansible_collections.mlops.mlflow.plugins.module_utils._release import compare as compare
+from ansible_collections.mlops.mlflow.plugins.module_utils._release import compare
 from ansible_collections.mlops.mlflow.plugins.modules import release_take_over as take_over
 from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.memory_cluster import (
     MemoryCluster,
