@@ -51,24 +51,32 @@ SCENARIOS = {path.parent.name for path in ROOT.glob("molecule/*/molecule.yml")}
 REST = (
     "awx",
     "external-secrets",
-    "fleet",
     "interruption",
     "leaks",
     "operations",
     "outage",
     "rotate",
 )
-# Of those, what has not been seen to pass three times since the roles were rebuilt: make test-all
-# runs them, CI does not. An empty list is the aim.
+# What has not been seen to pass on a cluster since the roles were rebuilt. make test-all runs them,
+# and so does `--scenarios`; make test and continuous integration say that they do not. Each leaves
+# this list when it has passed three times. An empty list is the aim.
 UNPROVEN = (
     "awx",
     "external-secrets",
+    "faults",
     "fleet",
+    "galaxy",
     "interruption",
+    "kubectl",
     "leaks",
+    "lock",
     "operations",
     "outage",
+    "production",
+    "repair",
+    "restore",
     "rotate",
+    "upgrade",
 )
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PYTHON = [
@@ -282,8 +290,11 @@ class Scenario(NamedTuple):
 
 def molecule(chosen: Collection[str] = (), until: float | None = None) -> Count:
     """Run scenarios: those that were chosen, or those of make test, and a share of the rest."""
-    wanted = sorted(chosen or SCENARIOS - set(REST), key=lambda name: (-takes(name), name))
+    proven = SCENARIOS - set(REST) - set(UNPROVEN)
+    wanted = sorted(chosen or proven, key=lambda name: (-takes(name), name))
     first = next(iter(CLUSTERS))
+    if not chosen:
+        print(f"scenarios not proven, see make test-all: {' '.join(UNPROVEN)}", flush=True)
     # An earlier run that was killed may have left its clusters.
     remove_clusters()
     try:
@@ -295,7 +306,6 @@ def molecule(chosen: Collection[str] = (), until: float | None = None) -> Count:
         elif until is None:
             print(f"scenarios not run here, see make test-all: {' '.join(REST)}", flush=True)
         elif not total.failed:
-            print(f"scenarios not proven, see make test-all: {' '.join(UNPROVEN)}", flush=True)
             total = total.plus(each_scenario(share(commits()), list(CLUSTERS), until))
     finally:
         # Also when interrupted: molecule itself may not have come to it.
