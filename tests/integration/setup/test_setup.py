@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,14 +11,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
+LOCK = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+# The installer's own entry of the lock, which setup begins with.
+UV = re.findall(r"^uv==(?:.*\\\n)*.*\n", LOCK, re.MULTILINE)[0]
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A checkout that needs no packages."""
+    """A checkout that needs no packages but the installer."""
     (tmp_path / "scripts").mkdir()
     shutil.copy(ROOT / "scripts/setup", tmp_path / "scripts")
-    (tmp_path / "requirements.txt").write_text("# none\n")
+    (tmp_path / "requirements.txt").write_text(f"# none\n{UV}")
     return tmp_path
 
 
@@ -50,7 +54,7 @@ def test_it_is_made_once_also_in_a_shell_of_make_env(checkout: Path) -> None:
     assert setup(checkout, bin_folder) == ""
     assert works(checkout)
     # Other requirements: it is made anew by the Python behind it, which it cannot be itself.
-    (checkout / "requirements.txt").write_text("# none again\n")
+    (checkout / "requirements.txt").write_text(f"# none again\n{UV}")
     assert "making .venv" in setup(checkout, bin_folder)
     assert works(checkout)
     assert setup(checkout) == ""
