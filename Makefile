@@ -3,7 +3,7 @@
 SHELL := bash
 ENV = eval "$$(scripts/env)" &&
 
-.PHONY: help setup up down env lint test test-all test-unit bench pin ee docs lock
+.PHONY: help setup up down env lint test test-all test-unit mutants bench pin ee docs lock
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
@@ -26,14 +26,17 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint
 test: setup ## What a change has to pass, on clusters of its own that are removed afterwards
 	@.venv/bin/python scripts/test.py $(if $(UNTIL),--until=$(UNTIL))
 
-test-all: setup ## The same, with every scenario
+test-all: setup ## The same, with every scenario, ansible-core and Python
 	@.venv/bin/python scripts/test.py --all
 
 test-unit: setup ## The unit tests
 	@.venv/bin/python scripts/test.py --only unit
 
+mutants: setup ## Change what judges at random, and see whether its tests notice
+	@.venv/bin/python tests/tools/mutants.py $(MUTANTS)
+
 bench: setup ## Measure beside kubectl, helm and kubernetes.core, on the cluster of make up
-	@$(ENV) ansible-playbook benchmarks/prepare.yml && python -m benchmarks.bench $(BENCH)
+	@$(ENV) ansible-playbook benchmarks/prepare.yml && PYTHONPATH=.ansible/collections python -m benchmarks.bench $(BENCH)
 
 pin: setup ## Write the images' digests into INVENTORY (production)
 	@$(ENV) ansible-playbook -i inventories/$(or $(INVENTORY),production) playbooks/pin.yml

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Measure waiting and deploying beside kubectl, helm and kubernetes.core, in one run.
 
-Usage: python -m benchmarks.bench [--quick] [--only ROW …] [--strict]
+Usage: make bench BENCH="[--quick] [--only ROW …] [--strict]"
 
 It uses the cluster of `make up` and namespaces of its own, which it removes. It fails when a
 measurement fails; with --strict also when a goal is missed.
@@ -22,7 +22,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import api_requests, apply_many, deploy, failure, ready, start_up
+from benchmarks import (
+    api_requests,
+    apply_many,
+    deploy,
+    failure,
+    fleet,
+    large_namespace,
+    ready,
+    start_up,
+)
 from benchmarks.harness import ROOT, BenchError, Ended, call, image, kubectl
 from benchmarks.report import Row, page, table
 
@@ -35,6 +44,8 @@ ROWS: dict[str, Callable[[bool], list[Row]]] = {
     "requests": api_requests.measure,
     "apply": apply_many.measure,
     "deploy": deploy.measure,
+    "namespace": large_namespace.rows,
+    "fleet": fleet.measure,
 }
 # It lasts five minutes in which next to nothing happens: the others are measured meanwhile.
 BESIDE = {"requests"}

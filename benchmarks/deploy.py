@@ -18,7 +18,7 @@ OURS, THEIRS = "bench-site", "bench-kubectl"
 def _site() -> list[str]:
     return [
         "ansible-playbook", "-i", str(ROOT / "inventories/development"), str(ROOT / "site.yml"),
-        "-e", f"mlflow_namespace={OURS}", "-e", "mlflow_service_type=ClusterIP",
+        "-e", f"mlflow_namespace={OURS}", "-e", '{"mlflow_service": {"type": "ClusterIP"}}',
         "-e", "mlflow_url=", "-e", "mlflow_smoke_test=false",
     ]  # fmt: skip
 

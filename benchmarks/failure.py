@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import DEFAULTS
+
 from benchmarks.harness import (
     NAMESPACE,
     BenchError,
@@ -18,6 +20,7 @@ from benchmarks.harness import (
     Observer,
     apply,
     deployment,
+    image,
     kubectl,
     namespaces,
     rollout,
@@ -40,10 +43,16 @@ class Fault:
 
     reason: str
     container: Object
-    tolerance: float
-    path: str
     shows: Callable[[Object], bool]
+    path: str = "/api/v1/namespaces/{}/pods"
+    pod: Object = dataclasses.field(default_factory=dict)
+    # Of the Deployment itself.
+    spec: Object = dataclasses.field(default_factory=dict)
     before: tuple[Object, ...] = ()
+
+    @property
+    def tolerance(self) -> float:
+        return DEFAULTS[self.reason]
 
 
 def _waiting(*reasons: str) -> Callable[[Object], bool]:
@@ -55,6 +64,14 @@ def _waiting(*reasons: str) -> Callable[[Object], bool]:
         )
 
     return shows
+
+
+def _third_try(pod: Object) -> bool:
+    """Say whether an init container has failed a third time: two tries are its due."""
+    return any(
+        status.get("restartCount", 0) >= 2 and "running" not in status.get("state", {})
+        for status in pod.get("status", {}).get("initContainerStatuses") or []
+    )
 
 
 def _has_condition(kind: str, status: str, reason: str = "") -> Callable[[Object], bool]:
@@ -69,7 +86,11 @@ def _has_condition(kind: str, status: str, reason: str = "") -> Callable[[Object
     return shows
 
 
-_PODS = "/api/v1/namespaces/{}/pods"
+def _is(reason: str) -> Callable[[Object], bool]:
+    return lambda event: event.get("reason") == reason
+
+
+_EVENTS = "/api/v1/namespaces/{}/events"
 _SECRET_KEY = {"name": "missing", "key": "password"}
 _QUOTA = {
     "apiVersion": "v1",
@@ -77,38 +98,79 @@ _QUOTA = {
     "metadata": {"name": "no-pods"},
     "spec": {"hard": {"pods": "0"}},
 }
+_RUNTIME = {
+    "apiVersion": "node.k8s.io/v1",
+    "kind": "RuntimeClass",
+    "metadata": {"name": "bench-nobody"},
+    "handler": "nobody",
+}
+_LOOP = {"command": ["false"]}
+_NEVER = {"readinessProbe": {"exec": {"command": ["false"]}, "periodSeconds": 1}}
+_HUNGRY = {
+    "command": ["python3", "-c", "b = bytearray(10**9)\nprint(len(b))"],
+    "resources": {"limits": {"memory": "40Mi"}},
+}
 FAULTS = {
     "missing Secret": Fault(
         "config",
         {"env": [{"name": "A", "valueFrom": {"secretKeyRef": _SECRET_KEY}}]},
-        5,
-        _PODS,
         _waiting("CreateContainerConfigError"),
     ),
-    "crash loop": Fault(
-        "crash_loop", {"command": ["false"]}, 0, _PODS, _waiting("CrashLoopBackOff")
+    "crash loop": Fault("crash_loop", _LOOP, _waiting("CrashLoopBackOff")),
+    # Each life is longer than what kubectl and helm look at.
+    "unprobed loop of 8 s": Fault(
+        "crash_loop",
+        {"command": ["sh", "-c", "sleep 8; exit 3"], "readinessProbe": None},
+        _waiting("CrashLoopBackOff"),
     ),
+    "init container that loops": Fault(
+        "crash_loop",
+        {},
+        _third_try,
+        pod={"initContainers": [{"name": "first", "image": "{image}", **_LOOP}]},
+    ),
+    "memory limit": Fault("oom_killed", _HUNGRY, _waiting("CrashLoopBackOff")),
     "image that is not there": Fault(
         "image_pull",
         {"image": "localhost/no/such:image"},
-        30,
-        _PODS,
         _waiting("ErrImagePull", "ImagePullBackOff"),
+    ),
+    "impossible image name": Fault(
+        "image_invalid", {"image": "Not/A//Name::1"}, _waiting("InvalidImageName")
     ),
     "unschedulable": Fault(
         "unschedulable",
         {"resources": {"requests": {"cpu": "1000"}}},
-        60,
-        _PODS,
         _has_condition("PodScheduled", "False", "Unschedulable"),
+    ),
+    "volume that is not there": Fault(
+        "volume",
+        {},
+        _is("FailedMount"),
+        _EVENTS,
+        pod={"volumes": [{"name": "it", "secret": {"secretName": "missing"}}]},
+    ),
+    "sandbox that cannot be made": Fault(
+        "sandbox",
+        {},
+        _is("FailedCreatePodSandBox"),
+        _EVENTS,
+        pod={"runtimeClassName": "bench-nobody"},
+        before=(_RUNTIME,),
     ),
     "quota": Fault(
         "quota_or_admission",
         {},
-        10,
-        "/apis/apps/v1/namespaces/{}/replicasets",
         _has_condition("ReplicaFailure", "True"),
-        (_QUOTA,),
+        "/apis/apps/v1/namespaces/{}/replicasets",
+        before=(_QUOTA,),
+    ),
+    "deadline of the rollout": Fault(
+        "progress_deadline",
+        _NEVER,
+        _has_condition("Progressing", "False", "ProgressDeadlineExceeded"),
+        "/apis/apps/v1/namespaces/{}/deployments",
+        spec={"progressDeadlineSeconds": 15},
     ),
 }
 QUICK = ("missing Secret", "crash loop", "quota")
@@ -129,7 +191,10 @@ class Case:
             kubectl("apply", "-n", self.namespace, "-f", "-", stdin=json.dumps(item))
 
     def _item(self, who: str) -> Object:
-        return deployment(NAMES[who], self.namespace, **self.fault.container)
+        # An init container runs the image that the others do.
+        pod = json.loads(json.dumps(self.fault.pod).replace("{image}", image()))
+        item = deployment(NAMES[who], self.namespace, pod, **self.fault.container)
+        return {**item, "spec": {**item["spec"], **self.fault.spec}}
 
     def start(self, who: str) -> None:
         """Make the object that one of them waits for, and let it wait."""
@@ -137,7 +202,8 @@ class Case:
         observer = Observer(
             self.fault.path.format(self.namespace),
             lambda item: (
-                item["metadata"]["name"].startswith(f"{NAMES[who]}-") and self.fault.shows(item)
+                f"{item['metadata']['name']}-".startswith(f"{NAMES[who]}-")
+                and self.fault.shows(item)
             ),
         )
         process = {
@@ -198,7 +264,7 @@ class Case:
 
 
 def namespace_of(name: str) -> str:
-    return f"{NAMESPACE}-{name.split()[0].lower()}"
+    return f"{NAMESPACE}-{'-'.join(name.lower().split())}"
 
 
 def measure(quick: bool) -> list[Row]:
@@ -227,6 +293,7 @@ def measure(quick: bool) -> list[Row]:
         for case in cases:
             for peer in peers:
                 told.setdefault(peer, []).append(case.past(peer))
+        kubectl("delete", "runtimeclass", "bench-nobody", "--ignore-not-found")
     rows = [
         Row(
             "failure is certain → module returns, past the tolerance",

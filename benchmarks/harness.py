@@ -242,8 +242,10 @@ def image() -> str:
     return found.strip()
 
 
-def deployment(name: str, namespace: str = NAMESPACE, **container: Any) -> Object:
-    """Return a Deployment of one pod that sleeps, with changes to its container."""
+def deployment(
+    name: str, namespace: str = NAMESPACE, pod: Object | None = None, **container: Any
+) -> Object:
+    """Return a Deployment of one pod that sleeps, with changes to its pod and container."""
     labels = {"app": name}
     spec: Object = {
         "terminationGracePeriodSeconds": 0,
@@ -257,6 +259,7 @@ def deployment(name: str, namespace: str = NAMESPACE, **container: Any) -> Objec
                 **container,
             }
         ],
+        **(pod or {}),
     }
     return {
         "apiVersion": "apps/v1",

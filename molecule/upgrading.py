@@ -68,7 +68,7 @@ class Release:
         """Run a playbook; at has what is done before which task, see callback_plugins/at_task."""
         settings = {
             "mlflow_namespace": self.namespace,
-            "mlflow_service_type": "ClusterIP",
+            "mlflow_service": {"type": "ClusterIP"},
             "mlflow_url": "",
             "mlflow_image": f"{IMAGE}:{version}",
             # A run with MLflow's client takes as long as the rest; is_whole asks a server itself.

@@ -1,7 +1,7 @@
 """Everything that proves the collection, fast checks first; ends with how many tests passed.
 
 Usage: python scripts/test.py [--only STAGE … | --scenarios NAME … | --all | --until TIME]
-Stages: lint sanity unit ship manifests docs bad-input integration molecule
+Stages: lint sanity unit ship manifests docs bad-input versions integration molecule
 """
 
 from __future__ import annotations
@@ -32,58 +32,60 @@ PORT = int(os.environ.get("MLFLOW_TEST_HTTP_PORT", "15050"))
 CLUSTERS = {f"{CLUSTER}-{number}": PORT + number for number in range(2)}
 # Nothing else runs beside those: one holds what is said against the clock, to two seconds, and the
 # clients of the second and the six releases of the third take all that a machine can give.
-ALONE = ("faults", "upgrade", "fleet")
+# The last one's cluster has three nodes.
+ALONE = ("faults", "upgrade", "fleet", "cluster")
 # How long a scenario takes, in seconds, where this machine has not measured it: the longest begin
 # first, so that both clusters are done at about the same time.
 TAKES = {
+    "recovery": 900,
     "restore": 600,
     "lock": 540,
     "operations": 480,
     "kubectl": 420,
+    "faults": 420,
     "production": 400,
     "awx": 400,
+    "fleet": 360,
 }
+# What a scenario makes for itself beside those, by the end of its name.
+OF_THEIR_OWN = ("", "-nodes")
 TAKES_OTHERWISE = 300
 TIMES = CACHE / "scenario-times.json"
 SCENARIOS = {path.parent.name for path in ROOT.glob("molecule/*/molecule.yml")}
-# What make test leaves to make test-all, because all together take too long for every change. After
-# make test, continuous integration runs a share of them, each time another one.
-REST = (
-    "awx",
-    "external-secrets",
-    "interruption",
-    "leaks",
-    "operations",
-    "outage",
-    "rotate",
-)
-# What has not been seen to pass on a cluster since the roles were rebuilt. make test-all runs them,
-# and so does `--scenarios`; make test and continuous integration say that they do not. Each leaves
-# this list when it has passed three times. An empty list is the aim.
+# What make test runs: what a stranger needs to believe, in the time that a change may take. Each
+# other scenario, a new one too, is for make test-all. After make test, continuous integration runs
+# as many of them as there is time for, and begins each time with another one.
+ESSENTIAL = ("default", "faults", "kubectl")
+# What has not been seen to pass on a cluster with the steps that the roles have now. make test-all
+# runs them, and so does `--scenarios`; make test and continuous integration say that they do not.
+# An empty list is the aim.
 UNPROVEN = (
     "awx",
+    "cluster",
     "external-secrets",
     "faults",
-    "fleet",
     "galaxy",
+    "gitops",
     "interruption",
-    "kubectl",
     "leaks",
-    "lock",
     "operations",
     "outage",
     "production",
+    "recovery",
     "repair",
-    "restore",
     "rotate",
     "upgrade",
 )
+# The locks of tests/versions with which all of that stage has been seen to pass: continuous
+# integration takes one in its turn, and make test-all takes all there are.
+PROVEN_CORES: tuple[str, ...] = ()
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PYTHON = [
     f"{COLLECTION}/plugins",
     "benchmarks",
     f"{COLLECTION}/dev",
     "kustomize/base/schema.py",
+    "kustomize/components/backup/keys.py",
     "kustomize/components/backup-s3/s3.py",
     "kustomize/components/gc/gc.py",
     "kustomize/components/monitoring/metrics.py",
@@ -95,14 +97,24 @@ PYTHON = [
 
 
 class Count(NamedTuple):
-    """Tests that passed, failed and were skipped."""
+    """Tests that passed, failed and were skipped, and the names of those that failed."""
 
     passed: int = 0
     failed: int = 0
     skipped: int = 0
+    names: tuple[str, ...] = ()
 
     def plus(self, other: Count) -> Count:
-        return Count(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+        return Count(
+            self.passed + other.passed,
+            self.failed + other.failed,
+            self.skipped + other.skipped,
+            self.names + other.names,
+        )
+
+    def called(self, stage: str) -> Count:
+        """The same, with a name for failures that have none."""
+        return self._replace(names=(stage,)) if self.failed and not self.names else self
 
 
 def start(
@@ -189,7 +201,8 @@ def each(*commands: list[str]) -> Count:
         finally:
             for process in processes:
                 stop(process)
-    return Count(passed=results.count(True), failed=results.count(False))
+    names = [command[0] for command, ok in zip(commands, results, strict=True) if not ok]
+    return Count(results.count(True), results.count(False), names=tuple(names))
 
 
 def show(output: Path) -> None:
@@ -207,7 +220,12 @@ def counted(report: Path, succeeded: bool) -> Count:
     for suite in ElementTree.parse(report).iter("testsuite"):  # noqa: S314 - our own file
         bad = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
         skipped = int(suite.get("skipped", 0))
-        total = total.plus(Count(int(suite.get("tests", 0)) - bad - skipped, bad, skipped))
+        names = tuple(
+            f"{case.get('classname')}::{case.get('name')}: {told.get('message', '')[:300]!r}"
+            for case in suite.iter("testcase")
+            for told in [*case.iter("failure"), *case.iter("error")][:1]
+        )
+        total = total.plus(Count(int(suite.get("tests", 0)) - bad - skipped, bad, skipped, names))
     # pytest can also fail as a whole, for example when it collects nothing.
     return total if succeeded or total.failed else total.plus(Count(failed=1))
 
@@ -279,6 +297,16 @@ def integration() -> Count:
     return pytest("--numprocesses=2", "tests/integration")
 
 
+def versions(turn: int | None = None) -> Count:
+    """Other ansible-cores, Pythons and Kubernetes clients; of them, the one whose turn it is."""
+    if turn is not None and not PROVEN_CORES:
+        print("no other ansible-core is proven yet, see make test-all", flush=True)
+        return Count()
+    if turn is not None:
+        os.environ["MLFLOW_TEST_VERSIONS"] = PROVEN_CORES[turn % len(PROVEN_CORES)]
+    return pytest("tests/versions")
+
+
 class Scenario(NamedTuple):
     """A scenario that runs."""
 
@@ -290,23 +318,25 @@ class Scenario(NamedTuple):
 
 def molecule(chosen: Collection[str] = (), until: float | None = None) -> Count:
     """Run scenarios: those that were chosen, or those of make test, and a share of the rest."""
-    proven = SCENARIOS - set(REST) - set(UNPROVEN)
-    wanted = sorted(chosen or proven, key=lambda name: (-takes(name), name))
-    first = next(iter(CLUSTERS))
-    if not chosen:
+    wanted = chosen or set(ESSENTIAL) - set(UNPROVEN)
+    if not chosen and UNPROVEN:
         print(f"scenarios not proven, see make test-all: {' '.join(UNPROVEN)}", flush=True)
     # An earlier run that was killed may have left its clusters.
     remove_clusters()
     try:
-        total = each_scenario([name for name in wanted if name in ALONE], [first])
-        together = [name for name in wanted if name not in ALONE]
-        total = total.plus(each_scenario(together, list(CLUSTERS)))
+        # Alone ones first, then the longest: both clusters are done at about the same time.
+        order = sorted(wanted, key=lambda name: (name not in ALONE, -takes(name), name))
+        total = each_scenario(order, list(CLUSTERS))
+        rest = share(commits())
         if chosen:
             pass
         elif until is None:
-            print(f"scenarios not run here, see make test-all: {' '.join(REST)}", flush=True)
+            print(
+                f"scenarios not run here, see make test-all: {' '.join(sorted(rest))}", flush=True
+            )
         elif not total.failed:
-            total = total.plus(each_scenario(share(commits()), list(CLUSTERS), until))
+            # By itself each: two on two cores took as long, and one of them failed for it.
+            total = total.plus(each_scenario(rest, list(CLUSTERS)[:1], until))
     finally:
         # Also when interrupted: molecule itself may not have come to it.
         with undisturbed():
@@ -327,7 +357,7 @@ def commits() -> int:
 
 def share(turn: int) -> list[str]:
     """The rest, beginning with the one whose turn it is: of two, so two go on with each turn."""
-    proven = [name for name in REST if name not in UNPROVEN]
+    proven = sorted(SCENARIOS - set(ESSENTIAL) - set(UNPROVEN))
     first = turn * len(CLUSTERS) % max(1, len(proven))
     return [*proven[first:], *proven[:first]]
 
@@ -356,6 +386,13 @@ def fits(name: str, until: float | None) -> bool:
     return False
 
 
+def next_one(waiting: Collection[str], running: Collection[Scenario]) -> str | None:
+    """The first that may begin now: one of ALONE when nothing runs, and then nothing beside it."""
+    if any(found.name in ALONE for found in running):
+        return None
+    return next((name for name in waiting if not (running and name in ALONE)), None)
+
+
 def each_scenario(names: list[str], clusters: list[str], until: float | None = None) -> Count:
     """Run scenarios, as many at a time as there are clusters; their outputs one after another.
 
@@ -368,8 +405,8 @@ def each_scenario(names: list[str], clusters: list[str], until: float | None = N
         try:
             while waiting or running:
                 for cluster in clusters:
-                    while waiting and cluster not in running:
-                        name = waiting.pop(0)
+                    while cluster not in running and (name := next_one(waiting, running.values())):
+                        waiting.remove(name)
                         if fits(name, until):
                             running[cluster] = start_scenario(name, cluster, Path(folder))
                 time.sleep(0.5)
@@ -418,7 +455,8 @@ def end_scenario(scenario: Scenario, folder: Path) -> Count:
         + ("" if ok else "; molecule failed"),
         flush=True,
     )
-    return count.plus(Count(passed=int(ok), failed=int(not ok)))
+    itself = Count(passed=int(ok), failed=int(not ok))
+    return count.plus(itself.called(f"scenario {scenario.name}"))
 
 
 def notes(cluster: str) -> Path:
@@ -429,8 +467,12 @@ def notes(cluster: str) -> Path:
     return CACHE / "molecule" / cluster
 
 
+def every_cluster() -> list[str]:
+    return [f"{cluster}{end}" for cluster in CLUSTERS for end in OF_THEIR_OWN]
+
+
 def remove_clusters() -> None:
-    for cluster in CLUSTERS:
+    for cluster in every_cluster():
         # Molecule's notes say that there is a cluster, and it would not look.
         shutil.rmtree(notes(cluster), ignore_errors=True)
         run(
@@ -459,14 +501,14 @@ def leftovers() -> list[str]:
             for name in names(engine, "ps", "--all", "--format={{.Names}}")
             if name.endswith("-control-plane")
         ]
-        ours = {f"{cluster}-control-plane" for cluster in CLUSTERS}
+        ours = {f"{cluster}-control-plane" for cluster in every_cluster()}
         found += [f"container {name}" for name in nodes if name in ours]
         # Another cluster may be using it.
         if not nodes and "kind" in names(engine, "network", "ls", "--format={{.Name}}"):
             found.append("network kind")
     return found + [
         f"folder clusters/{cluster}"
-        for cluster in CLUSTERS
+        for cluster in every_cluster()
         if (CACHE / "clusters" / cluster).exists()
     ]
 
@@ -480,19 +522,22 @@ STAGES: dict[str, Callable[[], Count]] = {
     "manifests": manifests,
     # After those, which see to kustomize.
     "docs": lambda: pytest("--numprocesses=2", "--dist=loadfile", "tests/docs"),
-    "bad-input": lambda: pytest("--numprocesses=2", "tests/bad_input"),
+    "bad-input": lambda: pytest("--numprocesses=2", "--dist=loadgroup", "tests/bad_input"),
+    "versions": versions,
     "integration": integration,
     "molecule": molecule,
 }
+# What make test leaves to make test-all and, one version at a time, to continuous integration.
+RARE = {"versions"}
 # Nothing that takes minutes starts while these fail.
 FAST = {"lint", "sanity", "unit", "ship", "manifests", "docs"}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=STAGES, default=list(STAGES))
+    parser.add_argument("--only", nargs="+", choices=STAGES)
     parser.add_argument("--scenarios", nargs="+", choices=sorted(SCENARIOS), default=[])
-    parser.add_argument("--all", action="store_true", help="all scenarios, not those of make test")
+    parser.add_argument("--all", action="store_true", help="all stages and scenarios")
     parser.add_argument(
         "--until",
         type=float,
@@ -500,7 +545,8 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     scenarios = sorted(SCENARIOS) if arguments.all else arguments.scenarios
-    wanted = ["molecule"] if arguments.scenarios else arguments.only
+    rare = set() if arguments.all or arguments.until else RARE
+    wanted = ["molecule"] if arguments.scenarios else arguments.only or set(STAGES) - rare
     be_stopped_by(*SIGNALS)
     total = Count()
     try:
@@ -512,8 +558,13 @@ def main() -> int:
                 continue
             print(f"== {name}", flush=True)
             started = time.monotonic()
-            count = molecule(scenarios, arguments.until) if name == "molecule" else stage()
-            total = total.plus(count)
+            if name == "molecule":
+                count = molecule(scenarios, arguments.until)
+            elif name == "versions" and arguments.until:
+                count = versions(commits())
+            else:
+                count = stage()
+            total = total.plus(count.called(name))
             print(
                 f"== {name}: {count.passed} passed, {count.failed} failed, {count.skipped} skipped"
                 f" in {time.monotonic() - started:.0f} s",
@@ -524,6 +575,9 @@ def main() -> int:
         total = total.plus(Count(failed=1))
         raise
     finally:
+        # The end is what a reader of a long output sees.
+        for name in total.names[:20]:
+            print(f"failed: {name}")
         skipped = f", {total.skipped} skipped" if total.skipped else ""
         print(f"{total.passed} passed, {total.failed} failed{skipped}", flush=True)
     return 1 if total.failed or not total.passed else 0

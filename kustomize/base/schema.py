@@ -3,15 +3,25 @@
 """Tell, await or migrate the schema of MLflow's database. Runs in any image with MLflow.
 
     schema.py status     tell the state; changes nothing
+    schema.py compare    tell it, and how the tables differ from what this MLflow would make;
+                         changes nothing
     schema.py wait       return when the schema is what this MLflow needs; initialises an empty
                          database, and migrates nothing
     schema.py migrate    bring the schema to what this MLflow needs
+    schema.py rehearse   do that with copies of the databases, named DATABASE_rehearsal, tell what
+                         it took, and drop them
     schema.py revisions  tell which revisions this MLflow knows, from its files alone
 
 The last line on standard output is the verdict, as JSON; `wait` and `migrate` also leave it as the
 pod's termination message:
 
     {"tracking": {"state": "behind", "current": "…", "head": "…"}, "auth": {…}}
+
+`compare` adds "differences" to each that is at head, a list of sentences; where it cannot tell,
+"detail" says why.
+
+`rehearse` adds "took" to each that it migrated: its "seconds", and under "locks" each "table" that
+was locked against writing, the "mode" and for how many "seconds".
 
 `revisions` needs no database and no environment, and prints instead
 
@@ -20,9 +30,9 @@ pod's termination message:
 States: empty, behind, at_head, ahead, unknown (a revision this image does not have), partial
 (tables without a version, or a version without its tables), unreachable, denied.
 
-Exit status: 0 at head; 1 the migration failed; 2 wrong use; 3 not at head, and another try would
-not change that (a full disk is among it); 4 an MLflow whose inner functions are not those known
-here.
+Exit status: 0 at head; 1 the migration failed; 2 wrong use; 3 not at head, or different (compare),
+and another try would not change that (a full disk is among it); 4 an MLflow whose inner functions
+are not those known here.
 
 Environment (a name with _FILE appended names a file to read it from; nothing comes from argv):
     MLFLOW_BACKEND_STORE_URI      the tracking database; libpq's PGUSER and PGPASSWORD fill it in
@@ -59,7 +69,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-COMMANDS = ("status", "wait", "migrate", "revisions")
+COMMANDS = ("status", "compare", "wait", "migrate", "rehearse", "revisions")
 # What waiting does not cure.
 CERTAIN = frozenset({"ahead", "unknown", "partial", "denied"})
 
@@ -71,8 +81,19 @@ APPLICATION_NAME = "mlops-mlflow-schema"
 POLL_SECONDS = 1.0
 REPEAT_SECONDS = 30.0
 DETAIL_LENGTH = 600
+# A migration's statement waits so long for a lock, with whoever wants the table queueing behind it;
+# then all of them go on, and the migration tries again after a pause.
+LOCK_SECONDS = 2.0
+LOCK_PAUSE = 4.0
 # A database that goes away this often in the middle of the work may do so because of it.
 LOST_MOST = 3
+# How often a migration is watched: who is in its way, and what it locks.
+WATCH_SECONDS = 0.2
+# Those that keep others from writing, and the last one from reading as well.
+LOCK_MODES = ("ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock")
+REHEARSAL = "_rehearsal"
+# What importing MLflow takes, with room to spare.
+COMPARE_BYTES = 400 * 2**20
 # For the report of a failure, to be had from a database that is just restarting.
 REPORT_SECONDS = 30.0
 # The tables MLflow creates before its first migration. No later version dropped one.
@@ -88,7 +109,7 @@ class ShapeError(Exception):
 
 
 class BlockedError(RuntimeError):
-    """Somebody else's session was in the way until the time was up."""
+    """Somebody else's session was in the way."""
 
 
 class LostError(RuntimeError):
@@ -103,16 +124,24 @@ class Verdict:
     current: str | None = None
     head: str | None = None
     detail: str = ""
+    # None: not compared.
+    differences: tuple[str, ...] | None = None
+    # What the migration took. None: there was none, or nobody asked.
+    took: dict[str, Any] | None = None
 
-    def as_dict(self) -> dict[str, str | None]:
+    def as_dict(self) -> dict[str, Any]:
         """Return what goes into the JSON."""
-        found: dict[str, str | None] = {
+        found: dict[str, Any] = {
             "state": self.state,
             "current": self.current,
             "head": self.head,
         }
         if self.detail:
             found["detail"] = self.detail[:DETAIL_LENGTH]
+        if self.differences is not None:
+            found["differences"] = list(self.differences)
+        if self.took is not None:
+            found["took"] = self.took
         return found
 
 
@@ -137,6 +166,8 @@ class Facts:
     has_rows: bool | None = None
     # Tables or columns of this schema that the image does not know.
     newer: tuple[str, ...] = ()
+    # Where tables of this schema are that search_path does not reach.
+    elsewhere: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,6 +220,12 @@ def decide(schema: Schema, scripts: Scripts, facts: Facts) -> Verdict:
     def verdict(state: str, detail: str = "") -> Verdict:
         return Verdict(state, current, scripts.head, detail)
 
+    if not facts.revisions and not tables and facts.elsewhere:
+        return verdict(
+            "partial",
+            f"MLflow's tables are in {_names(facts.elsewhere)}, which search_path does not reach: "
+            "set it as it was (ALTER DATABASE … SET search_path), or give MLflow an empty database",
+        )
     if not facts.revisions:
         return verdict(*_decide_unversioned(schema, tables, facts.has_rows))
     if len(facts.revisions) > 1:
@@ -235,6 +272,48 @@ def _names(names: Iterable[str], most: int = 4) -> str:
     ordered = sorted(names)
     more = f" and {len(ordered) - most} more" if len(ordered) > most else ""
     return ", ".join(ordered[:most]) + more
+
+
+# What a schema is made of: for each part its kind, its table and what tells it from others, and a
+# text. A column is told by its name, an index and a constraint by what they do: their names
+# are anybody's.
+Shape = dict[tuple[str, str, str], str]
+
+
+def differences(expected: Shape, found: Shape) -> list[str]:
+    """Return how a schema differs from the one expected, and what to type. A pure function.
+
+    What is there beside it is no difference, unless it may refuse what MLflow writes.
+    """
+    lines = []
+    for key in sorted(expected.keys() - found.keys()):
+        kind, table, what = key
+        name = what if kind == "column" else expected[key]
+        command = ""
+        if kind == "index":
+            unique = "UNIQUE " if what.startswith("UNIQUE ") else ""
+            using = what.removeprefix("UNIQUE ")
+            command = f": CREATE {unique}INDEX CONCURRENTLY {name} ON {table} USING {using}"
+        elif kind == "constraint":
+            command = f": ALTER TABLE {table} ADD CONSTRAINT {name} {what}"
+        lines.append(f"{kind} {name} of table {table} is missing{command}")
+    lines += [
+        f"column {key[2]} of table {key[1]} is {found[key]}, not {expected[key]}"
+        for key in sorted(expected.keys() & found.keys())
+        if key[0] == "column" and found[key] != expected[key]
+    ]
+    tables = {table for _kind, table, _what in expected}
+    for key in sorted(found.keys() - expected.keys()):
+        kind, table, what = key
+        name = what if kind == "column" else found[key]
+        line = f"{kind} {name} of table {table} is not one of MLflow's"
+        if table not in tables:
+            continue
+        if kind == "column" and found[key].endswith(" NOT NULL"):
+            lines.append(f"{line}, and must not be empty")
+        elif kind == "constraint" or (kind == "index" and what.startswith("UNIQUE ")):
+            lines.append(f"{line}: {what}")
+    return lines
 
 
 _DENIED_CODES = ("28", "42501", "3D000", "0LP01")
@@ -547,7 +626,7 @@ def driver_named(name: str, uri: str) -> str:
 class Database:
     """One schema's database, and how to reach it."""
 
-    def __init__(self, schema: Schema, uri: str, scripts: Scripts) -> None:
+    def __init__(self, schema: Schema, uri: str, scripts: Scripts, suffix: str = "") -> None:
         import sqlalchemy
 
         self.schema = schema
@@ -555,10 +634,13 @@ class Database:
         self.sql = sqlalchemy.text
         self.database_error = sqlalchemy.exc.DBAPIError
         try:
-            self.engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.pool.NullPool)
+            self.live = sqlalchemy.make_url(uri)
+            self.url = self.live
+            if suffix:
+                self.url = self.live.set(database=f"{self.live.database}{suffix}")
+            self.engine = sqlalchemy.create_engine(self.url, poolclass=sqlalchemy.pool.NullPool)
         except (sqlalchemy.exc.ArgumentError, ValueError):
             raise UsageError(f"the {schema.name} database's address is not a valid URL") from None
-        self.url = self.engine.url
 
     def connect(self) -> Any:
         """Open a connection on which every statement is its own transaction."""
@@ -570,6 +652,8 @@ class Database:
             with self.connect() as connection:
                 facts = self._facts(connection)
                 verdict = decide(self.schema, self.scripts, facts)
+                if verdict.state == "empty" and (refused := self._may_not_create(connection)):
+                    return dataclasses.replace(verdict, state="denied", detail=refused)
                 if verdict.state in {"empty", "partial", "behind"}:
                     verdict = self._under_way(connection, verdict)
                 return verdict
@@ -612,7 +696,130 @@ class Database:
         newer: tuple[str, ...] = ()
         if len(revisions) == 1 and revisions[0] not in self.scripts.known:
             newer = self._newer(connection, mine)
-        return Facts(revisions, tables, has_rows, newer)
+        elsewhere = () if mine or revisions else self._elsewhere(connection)
+        return Facts(revisions, tables, has_rows, newer, elsewhere)
+
+    def compare(self) -> list[str]:
+        """Return how the live schema differs from what this MLflow makes of an empty database.
+
+        MLflow's own migrations make that, as temporary tables: no other table is in reach of them,
+        the role needs no right but TEMPORARY, and they go with the session, whatever ends it.
+        Nothing is committed.
+        """
+        import sqlalchemy
+
+        engine = sqlalchemy.create_engine(
+            self.url, poolclass=sqlalchemy.pool.StaticPool, pool_reset_on_return=None
+        )
+        # All that MLflow does is one transaction, however many it believes to make.
+        engine.dialect.do_commit = engine.dialect.do_rollback = lambda _connection: None
+        sqlalchemy.event.listen(engine, "before_cursor_execute", name_temporary, retval=True)
+        try:
+            with self.connect() as connection:
+                may, database, role = connection.execute(
+                    self.sql(
+                        "SELECT has_database_privilege(current_database(), 'TEMPORARY'),"
+                        " quote_ident(current_database()), quote_ident(current_user)"
+                    )
+                ).one()
+                if not may:
+                    raise RuntimeError(
+                        "permission denied to make temporary tables; as the owner of the database"
+                        f" or a superuser: GRANT TEMPORARY ON DATABASE {database} TO {role}"
+                    )
+                # Reading a definition takes a lock for a moment. It gives up before anybody else
+                # is ended for a deadlock, which Postgres looks for after a second.
+                connection.execute(self.sql("SET lock_timeout = '500ms'"))
+                found = self._shape(connection)
+            with engine.connect() as connection, only_engine(engine):
+                connection.execute(self.sql("SET LOCAL search_path = pg_temp"))
+                with contextlib.redirect_stdout(sys.stderr):
+                    migrate(self, engine, initialise=True)
+                expected = self._shape(connection)
+            if not self.schema.core <= {table for _kind, table, _what in expected}:
+                raise RuntimeError("this MLflow made its tables elsewhere")
+            return differences(expected, found)
+        finally:
+            engine.dispose()
+
+    def _shape(self, connection: Any) -> Shape:
+        """Return what the tables in reach are made of."""
+        rows = connection.execute(
+            self.sql(
+                "WITH tables AS (SELECT oid, relname FROM pg_catalog.pg_class"
+                " WHERE relkind IN ('r', 'p') AND pg_catalog.pg_table_is_visible(oid)"
+                " AND relnamespace NOT IN ('pg_catalog'::regnamespace,"
+                " 'information_schema'::regnamespace))"
+                " SELECT 'column', t.relname::text, a.attname::text,"
+                " pg_catalog.format_type(a.atttypid, a.atttypmod)"
+                " || CASE WHEN a.attnotnull THEN ' NOT NULL' ELSE '' END"
+                # The sequence that a number is taken from bears its table's name, and its schema's.
+                " || coalesce(CASE a.attgenerated WHEN '' THEN ' DEFAULT ' ELSE ' GENERATED ' END"
+                " || regexp_replace(pg_catalog.pg_get_expr(d.adbin, d.adrelid),"
+                " '^nextval\\(.*', 'nextval'), '')"
+                " FROM tables t JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid"
+                " AND a.attnum > 0 AND NOT a.attisdropped"
+                " LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = t.oid AND d.adnum = a.attnum"
+                " UNION ALL SELECT 'index', t.relname,"
+                " CASE WHEN i.indisunique THEN 'UNIQUE ' ELSE '' END"
+                " || substring(pg_catalog.pg_get_indexdef(i.indexrelid, 0, true)"
+                " FROM ' USING (.*)$'), c.relname"
+                " FROM tables t JOIN pg_catalog.pg_index i ON i.indrelid = t.oid"
+                " JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid WHERE i.indisvalid"
+                " AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint o"
+                " WHERE o.conindid = i.indexrelid AND o.contype IN ('p', 'u', 'x'))"
+                # From Postgres 18 on a column that must not be empty has one, too.
+                " UNION ALL SELECT 'constraint', t.relname,"
+                " pg_catalog.pg_get_constraintdef(o.oid, true), o.conname FROM tables t"
+                " JOIN pg_catalog.pg_constraint o ON o.conrelid = t.oid AND o.contype <> 'n'"
+            )
+        )
+        return {
+            (kind, table, what): text
+            for kind, table, what, text in rows
+            if self.schema.owns(table) and not table.startswith("alembic_")
+        }
+
+    def drop_copy(self) -> None:
+        """Drop the copy that a rehearsal was made with."""
+        import sqlalchemy
+
+        engine = sqlalchemy.create_engine(self.live, poolclass=sqlalchemy.pool.NullPool)
+        copy = f"{self.live.database}{REHEARSAL}"
+        name = engine.dialect.identifier_preparer.quote_identifier(copy)
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(self.sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+
+    def _may_not_create(self, connection: Any) -> str:
+        """Return what keeps this role from making tables: since Postgres 15 not everybody may."""
+        user, schema, may = connection.execute(
+            self.sql(
+                "SELECT quote_ident(current_user), quote_ident(current_schema()),"
+                " has_schema_privilege(current_schema(), 'CREATE')"
+            )
+        ).one()
+        if may:
+            return ""
+        where = schema or "public"
+        return (
+            f"permission denied: the role {user} may not create tables in schema {where}; as the"
+            " owner of the database or a superuser:"
+            f" GRANT USAGE, CREATE ON SCHEMA {where} TO {user}"
+        )
+
+    def _elsewhere(self, connection: Any) -> tuple[str, ...]:
+        """Return where this schema's tables are out of sight, if they are this role's."""
+        found = connection.scalars(
+            self.sql(
+                "SELECT DISTINCT quote_ident(n.nspname) FROM pg_catalog.pg_class c"
+                " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+                " WHERE c.relname = :name AND c.relkind = 'r' AND n.nspname !~ '^pg_'"
+                " AND pg_catalog.pg_has_role(c.relowner, 'USAGE')"
+                " AND NOT pg_catalog.pg_table_is_visible(c.oid)"
+            ),
+            {"name": self.schema.version_table},
+        )
+        return tuple(f"schema {name}" for name in found)
 
     def _newer(self, connection: Any, mine: frozenset[str]) -> tuple[str, ...]:
         """Return the tables and columns that this image's MLflow does not know."""
@@ -695,6 +902,29 @@ class Database:
                 Database._lock_pids = tuple(p for p in Database._lock_pids if p != pid)
 
 
+@contextlib.contextmanager
+def only_engine(engine: Any) -> Iterator[None]:
+    """Have every migration use this engine, also one that would make its own from an address."""
+    import sqlalchemy
+
+    own = sqlalchemy.engine_from_config
+    sqlalchemy.engine_from_config = lambda *_arguments, **_more: engine
+    try:
+        yield
+    finally:
+        sqlalchemy.engine_from_config = own
+
+
+_EXECUTES = re.compile(r"(\bEXECUTE\s+(?:FUNCTION|PROCEDURE)\s+)(?=\w+\s*\()", re.IGNORECASE)
+
+
+def name_temporary(
+    _connection: Any, _cursor: Any, statement: str, parameters: Any, *_more: Any
+) -> tuple[str, Any]:
+    """Return a statement that finds its function, which Postgres does not look for in pg_temp."""
+    return _EXECUTES.sub(r"\1pg_temp.", statement), parameters
+
+
 class Lock:
     """The advisory lock, held by a database session of its own."""
 
@@ -720,7 +950,7 @@ class Lock:
 
 
 class Watch:
-    """Looks, during a migration, for sessions of others that block it."""
+    """Notes, during a migration, which sessions of others block it, and what it locks itself."""
 
     # One row a session that blocks. A prepared transaction has no session, and its id is 0.
     QUERY = (
@@ -730,14 +960,22 @@ class Watch:
         " WHERE b.pid <> ALL (:mine) ORDER BY b.pid"
     )
 
-    def __init__(self, database: Database, deadline: float, say: Callable[[str], None]) -> None:
+    LOCKS = (
+        "SELECT c.relname, l.mode FROM pg_catalog.pg_locks l"
+        " JOIN pg_catalog.pg_class c ON c.oid = l.relation"
+        " WHERE l.pid = ANY (:mine) AND l.granted AND l.mode = ANY (:modes) AND c.oid >= 16384"
+        " AND c.relkind IN ('r', 'p') AND l.database ="
+        " (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())"
+    )
+
+    def __init__(self, database: Database) -> None:
         self.database = database
-        self.deadline = deadline
-        self.say = say
+        # By table and mode, when it was seen first and last.
+        self.held: dict[tuple[str, str], tuple[float, float]] = {}
         # The sessions of the migration, which it opens itself.
         self.sessions: list[int] = []
-        # Why it was ended, if it was.
-        self.gave_up = ""
+        # What was last in its way.
+        self.blocked = "blocked by a session that has ended since"
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -750,29 +988,35 @@ class Watch:
         self._thread.join(timeout=10)
 
     def _run(self) -> None:
-        while not self._stop.wait(POLL_SECONDS):
+        while not self._stop.wait(WATCH_SECONDS):
             # A database that is gone is found out by the migration itself.
             with (
                 contextlib.suppress(self.database.database_error),
                 self.database.connect() as connection,
             ):
-                while not self._stop.wait(POLL_SECONDS):
+                while not self._stop.wait(WATCH_SECONDS):
                     self._look(connection)
 
     def _look(self, connection: Any) -> None:
         mine = [*self.sessions, -1]
         rows = connection.execute(self.database.sql(self.QUERY), {"mine": mine}).all()
-        if not rows:
-            return
-        blocked = "blocked by " + ", ".join(blocker(*row) for row in rows)
-        if time.monotonic() < self.deadline:
-            self.say(f"{blocked}; to end a session: SELECT pg_terminate_backend(its number)")
-            return
-        self.gave_up = f"gave up waiting, {blocked}"
-        connection.execute(
-            self.database.sql("SELECT pg_catalog.pg_cancel_backend(pid) FROM unnest(:mine) m(pid)"),
-            {"mine": self.sessions},
+        if rows:
+            self.blocked = "blocked by " + ", ".join(blocker(*row) for row in rows)
+        now = time.monotonic()
+        locks = connection.execute(
+            self.database.sql(self.LOCKS), {"mine": mine, "modes": list(LOCK_MODES)}
         )
+        for table, mode in locks:
+            first, _last = self.held.get((table, mode), (now, now))
+            self.held[table, mode] = (first, now)
+
+    def locks(self) -> list[dict[str, Any]]:
+        """Return each table that was seen to be locked, the longest first."""
+        found = [
+            {"table": table, "mode": mode, "seconds": round(last - first + WATCH_SECONDS, 1)}
+            for (table, mode), (first, last) in self.held.items()
+        ]
+        return sorted(found, key=lambda lock: (-lock["seconds"], lock["table"], lock["mode"]))
 
 
 def blocker(
@@ -807,14 +1051,23 @@ def refuse_transaction_pooler(database: Database, first: Any) -> None:
         )
 
 
-def model_columns(schema: Schema) -> dict[str, set[str]]:
-    """Return the columns of every table of MLflow's models. Imports MLflow."""
+def import_mlflow(schema: Schema) -> Any:
+    """Import the MLflow that knows a schema; return its module with the tables."""
     module = "mlflow.server.auth.db.models" if schema.name == "auth" else "mlflow.store.db.utils"
     try:
-        metadata = importlib.import_module(module).Base.metadata
-        return {name: set(table.columns.keys()) for name, table in metadata.tables.items()}
-    except (ImportError, AttributeError) as error:
+        return importlib.import_module(module)
+    except ImportError as error:
         raise ShapeError(f"{module} of this MLflow cannot be used: {error}") from error
+
+
+def model_columns(schema: Schema) -> dict[str, set[str]]:
+    """Return the columns of every table of MLflow's models. Imports MLflow."""
+    module = import_mlflow(schema)
+    try:
+        metadata = module.Base.metadata
+        return {name: set(table.columns.keys()) for name, table in metadata.tables.items()}
+    except AttributeError as error:
+        raise ShapeError(f"{module.__name__} of this MLflow cannot be used: {error}") from error
 
 
 # --- The commands ---------------------------------------------------------------------------------
@@ -823,18 +1076,19 @@ def model_columns(schema: Schema) -> dict[str, set[str]]:
 class Helper:
     """The commands, over the schemas that are in use."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], suffix: str = "") -> None:
         self.environment = environment
         self.timeout = _timeout(environment)
         self.deadline = time.monotonic() + self.timeout
         self._said = ""
         self._said_at = 0.0
         self._lost = 0
+        self.took: dict[str, dict[str, Any]] = {}
         uris = addresses(environment)
         self.secrets = passwords(environment, uris.values())
         package = package_dir()
         self.databases = [
-            Database(schema, uris[schema.name], read_scripts(package, schema))
+            Database(schema, uris[schema.name], read_scripts(package, schema), suffix)
             for schema in (TRACKING, AUTH)  # in this order: basic auth's first would break it
             if schema.name in uris
         ]
@@ -847,6 +1101,25 @@ class Helper:
             found[database.schema.name] = dataclasses.replace(
                 verdict, detail=redact(verdict.detail, self.secrets)
             )
+        return found
+
+    def compare(self) -> dict[str, Verdict]:
+        """Return the state of every schema, and how it differs from what this MLflow would make."""
+        found = self.inspect()
+        for database in self.databases:
+            verdict = found[database.schema.name]
+            if verdict.state != "at_head":
+                continue
+            try:
+                refuse_without_memory(self.environment)
+                lines = tuple(redact(line, self.secrets) for line in database.compare())
+                verdict = dataclasses.replace(verdict, differences=lines)
+            except ShapeError:
+                raise
+            except Exception as error:
+                detail = f"not compared: {first_line(getattr(error, 'orig', None) or error)}"
+                verdict = dataclasses.replace(verdict, detail=redact(detail, self.secrets))
+            found[database.schema.name] = verdict
         return found
 
     def say(self, text: str) -> None:
@@ -910,6 +1183,23 @@ class Helper:
                     for name, v in verdicts.items()
                 }
 
+    def rehearse(self) -> dict[str, Verdict]:
+        """Bring the copies to head; return the states after it, with what it took."""
+        for database in self.databases:
+            import_mlflow(database.schema)  # which is none of the migration's seconds
+        return {
+            name: dataclasses.replace(verdict, took=self.took.get(name))
+            for name, verdict in self.migrate().items()
+        }
+
+    def drop_copies(self) -> None:
+        """Drop what a rehearsal was made with; what stays is dropped by the next one."""
+        for database in self.databases:
+            try:
+                database.drop_copy()
+            except database.database_error as error:
+                self.say(f"{database.url.database} is still there: {first_line(error)}")
+
     def attempt(self, from_states: set[str]) -> str:
         """Bring all to head under the lock; return why it could not be done now, or nothing.
 
@@ -923,6 +1213,10 @@ class Helper:
                 self.bring_to_head(locks, from_states)
                 return ""
         except BlockedError as error:
+            self.say(f"{error}; to end a session: SELECT pg_terminate_backend(its number)")
+            if time.monotonic() + LOCK_PAUSE + POLL_SECONDS > self.deadline:
+                return f"gave up waiting, {error}"
+            time.sleep(LOCK_PAUSE)
             return str(error)
         except Exception as error:
             if self._lost >= LOST_MOST or not was_lost(error):
@@ -971,7 +1265,6 @@ class Helper:
                 lock.check()
             verb = "initialising" if verdict.state == "empty" else "migrating"
             self.say(f"{verb} {database.schema.name} to {verdict.head}")
-            started = time.monotonic()
             # What MLflow prints is no verdict.
             with contextlib.redirect_stdout(sys.stderr):
                 self.run_migration(database, verdict.state == "empty")
@@ -982,23 +1275,24 @@ class Helper:
                 raise RuntimeError(
                     f"{database.schema.name} is {after.state} afterwards: {after.detail}"
                 )
-            self.say(f"{database.schema.name} done in {time.monotonic() - started:.1f} s")
+            seconds = self.took[database.schema.name]["seconds"]
+            self.say(f"{database.schema.name} done in {seconds:.1f} s")
             if verdict.state == "empty" and database.schema.name == "tracking":
                 self.create_default_experiment(database)
 
     def run_migration(self, database: Database, initialise: bool) -> None:
-        """Run MLflow's migration, and see to it that nobody blocks it for ever."""
-        with Watch(database, self.deadline, self.say) as watch:
+        """Run MLflow's migration; raise BlockedError if it met a lock that somebody keeps."""
+        started = time.monotonic()
+        with Watch(database) as watch:
             try:
                 with unhurried_sessions(watch.sessions):
-                    if database.schema.name == "tracking":
-                        migrate_tracking(database, initialise)
-                    else:
-                        migrate_auth(database)
+                    migrate(database, database.engine, initialise)
             except database.database_error as error:
-                if watch.gave_up:
-                    raise BlockedError(watch.gave_up) from error
+                if met_lock(error):
+                    raise BlockedError(watch.blocked) from error
                 raise
+        seconds = round(time.monotonic() - started, 1)
+        self.took[database.schema.name] = {"seconds": seconds, "locks": watch.locks()}
 
     def create_default_experiment(self, database: Database) -> None:
         """Create the experiment that every server wants; several at once would trip over it."""
@@ -1017,29 +1311,45 @@ class Helper:
             self.say(f"the default experiment is left to the server: {type(error).__name__}")
 
 
-def migrate_tracking(database: Database, initialise: bool) -> None:
-    """Run MLflow's own migration of the tracking schema."""
+def migrate(database: Database, engine: Any, initialise: bool) -> None:
+    """Run MLflow's own migration of a schema."""
+    if database.schema.name == "auth":
+        private("mlflow.server.auth.db.utils", "migrate", 2)(engine, "head")
+        return
     module = "mlflow.store.db.utils"
     name = "_initialize_tables" if initialise else "_upgrade_db"
     function = private(module, name, 1)
     head = private(module, "_get_latest_schema_revision", 0)()
     if head != database.scripts.head:
         raise ShapeError(f"MLflow names {head} as its head, its files {database.scripts.head}")
-    function(database.engine)
+    function(engine)
 
 
-def migrate_auth(database: Database) -> None:
-    """Run MLflow's own migration of basic auth's schema."""
-    function = private("mlflow.server.auth.db.utils", "migrate", 2)
-    function(database.engine, "head")
+def refuse_without_memory(environment: Mapping[str, str]) -> None:
+    """Raise RuntimeError if importing MLflow could end the container that this runs in."""
+    folder = Path(environment.get("MLOPS_SCHEMA_CGROUP", "/sys/fs/cgroup"))
+    try:
+        most, used, more = (
+            (folder / name).read_text(encoding="utf-8")
+            for name in ("memory.max", "memory.current", "memory.stat")
+        )
+        # Of what is used, files that were read are given back when there is need.
+        files = dict(line.split() for line in more.splitlines())["inactive_file"]
+        left = int(most) - int(used) + int(files)
+    except (OSError, ValueError, KeyError):  # no limit, or an older kernel
+        return
+    if left < COMPARE_BYTES:
+        raise RuntimeError(
+            f"the container has {left >> 20} MiB left and {COMPARE_BYTES >> 20} MiB may be needed"
+        )
 
 
 @contextlib.contextmanager
 def unhurried_sessions(sessions: list[int]) -> Iterator[None]:
     """Prepare every new session for a migration, and note its number in `sessions`.
 
-    Lifts the time limits that a role may have for everyday queries, and has the server notice,
-    where it can, that the migration's process is gone: one that waits for a lock would not.
+    Lifts the time limits that a role may have for everyday queries, waits for no lock for long, and
+    has the server notice, where it can, that the migration's process is gone.
     """
     from sqlalchemy import event, pool
 
@@ -1050,7 +1360,8 @@ def unhurried_sessions(sessions: list[int]) -> Iterator[None]:
             return
         for name, value in (
             ("statement_timeout", "0"),
-            ("lock_timeout", "0"),
+            ("transaction_timeout", "0"),  # from Postgres 17 on
+            ("lock_timeout", f"'{LOCK_SECONDS:g}s'"),
             ("idle_in_transaction_session_timeout", "0"),
             ("client_connection_check_interval", "'5s'"),  # from Postgres 14 on
         ):
@@ -1096,8 +1407,23 @@ def was_lost(error: BaseException) -> bool:
 
 def is_full(error: BaseException) -> bool:
     """Tell whether the database's disk is full, which trying again does not change."""
+    return "53100" in _codes(error)
+
+
+def was_denied(error: BaseException) -> bool:
+    """Tell whether the role lacks a right, such as to change a table that is another role's."""
+    return "42501" in _codes(error)
+
+
+def met_lock(error: BaseException) -> bool:
+    """Tell whether a statement waited for a lock for longer than it may."""
+    return "55P03" in _codes(error)
+
+
+def _codes(error: BaseException) -> set[str | None]:
+    """Return what Postgres calls an error, whichever driver brought it."""
     found = getattr(error, "orig", None)
-    return "53100" in {getattr(found, "pgcode", None), getattr(found, "sqlstate", None)}
+    return {getattr(found, "pgcode", None), getattr(found, "sqlstate", None)}
 
 
 def _timeout(environment: Mapping[str, str]) -> float:
@@ -1114,8 +1440,8 @@ def _timeout(environment: Mapping[str, str]) -> float:
 def report(command: str, verdicts: Mapping[str, Verdict]) -> None:
     """Print the verdict, and leave it where Kubernetes picks it up."""
     line = json.dumps({name: verdict.as_dict() for name, verdict in verdicts.items()})
-    # `status` is run inside a server's container: the message there is the server's.
-    if command != "status":
+    # Those that only tell are run inside a server's container: the message there is the server's.
+    if command not in {"status", "compare"}:
         path = os.environ.get("MLOPS_SCHEMA_TERMINATION_LOG", "/dev/termination-log")
         if os.access(path, os.W_OK):
             with contextlib.suppress(OSError):
@@ -1146,11 +1472,11 @@ def run(command: str) -> int:
     """Run one command; return the exit status."""
     helper: Helper | None = None
     try:
-        helper = Helper(os.environ)
+        helper = Helper(os.environ, REHEARSAL if command == "rehearse" else "")
         verdicts = helper.inspect() if command == "status" else getattr(helper, command)()
         report(command, verdicts)
-        at_head = all(verdict.state == "at_head" for verdict in verdicts.values())
-        return EXIT_OK if at_head else EXIT_STATE
+        good = all(v.state == "at_head" and not v.differences for v in verdicts.values())
+        return EXIT_OK if good else EXIT_STATE
     except (UsageError, ShapeError) as error:
         detail = redact(str(error), helper.secrets if helper else ())
         print(f"schema.py: {detail}", file=sys.stderr)
@@ -1161,14 +1487,18 @@ def run(command: str) -> int:
         print(redact(traceback.format_exc(), secrets), file=sys.stderr)
         detail = redact(f"{command} failed: {type(error).__name__}: {first_line(error)}", secrets)
         verdicts = helper.inspect_when_back() if helper else {"tracking": Verdict("unknown")}
+        denied: dict[str, Any] = {"state": "denied"} if was_denied(error) else {}
         report(
             command,
             {
-                name: v if v.state == "at_head" else dataclasses.replace(v, detail=detail)
+                name: v if v.state == "at_head" else dataclasses.replace(v, detail=detail, **denied)
                 for name, v in verdicts.items()
             },
         )
-        return EXIT_STATE if is_full(error) else EXIT_FAILED
+        return EXIT_STATE if is_full(error) or denied else EXIT_FAILED
+    finally:
+        if helper and command == "rehearse":
+            helper.drop_copies()
 
 
 def main(arguments: list[str]) -> int:

@@ -133,12 +133,7 @@ class ActionModule(ActionBase):
     # --- One release ------------------------------------------------------------------------------
 
     def _begun(self, arguments: Result) -> Result:
-        run = arguments["chosen"].get("run")
-        if not run:
-            return _refused(
-                "This run began in the middle (--start-at-task). Run it from its beginning, which "
-                "checks what is to be done. Nothing was written."
-            )
+        run = arguments["chosen"]["run"]
         here = str(self._vars["inventory_hostname"])
         # Of this wave, those that come after others; of earlier waves, all.
         waves: dict[str, tuple[list[str], list[str]]] = {}
@@ -168,6 +163,7 @@ class ActionModule(ActionBase):
         here = str(self._vars["inventory_hostname"])
         error = arguments["error"]
         place = self._place(here)
+        message = fleet.message_of(error) if error else ""
         return {
             "run": arguments["begun"]["run"],
             "name": here,
@@ -175,8 +171,8 @@ class ActionModule(ActionBase):
             "version": arguments["version"],
             "outcome": "failed" if error else arguments["outcome"],
             "seconds": round(time.time() - arguments["begun"]["at"]),
-            "reason": fleet.reason_of(error) if error else "",
-            "message": fleet.message_of(error) if error else "",
+            "reason": fleet.shorten(message),
+            "message": message,
         }
 
     # --- All of them ------------------------------------------------------------------------------
@@ -185,7 +181,7 @@ class ActionModule(ActionBase):
         run = str(arguments["chosen"].get("run") or "")
         releases = arguments["chosen"].get("releases") or []
         outcomes = [self._outcome(host, run) for host in releases]
-        lines = fleet.table(outcomes)
+        lines = fleet.ending(outcomes)
         # YAML breaks long items of a list, and quotes some; a text it prints as it is.
         style = C.config.get_config_value("result_format", None, "callback", "default")
         msg = "\n".join(lines) if style == "yaml" else lines
@@ -195,7 +191,7 @@ class ActionModule(ActionBase):
         run = str(arguments["chosen"].get("run") or "")
         outcome = self._outcome(str(self._vars["inventory_hostname"]), run)
         bad = outcome["outcome"] in ("failed", "not begun")
-        return _refused(outcome["message"]) if bad else {}
+        return _refused(outcome["reason"]) if bad else {}
 
     def _outcome(self, host: str, run: str) -> fleet.Outcome:
         kept = self._kept(host, "common_outcome", run)

@@ -18,6 +18,7 @@ _OPTIONS: dict[str, dict[str, t.Any]] = {
     "connections": {"type": "dict", "default": {}},
     "strategy": {"type": "str", "choices": ["online", "offline"], "default": "online"},
     "backup": {"type": "bool", "default": False},
+    "rehearsal": {"type": "dict", "default": {}},
     "prune": {"type": "bool", "default": True},
 }
 

@@ -15,7 +15,11 @@ import typing as t
 import yaml
 from ansible.plugins.action import ActionBase
 from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory import overlays
-from ansible_collections.mlops.mlflow.plugins.plugin_utils._render import kustomization, kustomize
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._render import (
+    kustomization,
+    kustomize,
+    placement,
+)
 
 _TIMEOUT = 60
 _BOILERPLATE = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}
@@ -39,8 +43,8 @@ _OPTIONS: dict[str, dict[str, t.Any]] = {
     "static_prefix": {"type": "str", "default": ""},
     "upload_limit": {"type": "str", "default": ""},
     "proxy_timeout": {"type": "int"},
-    "service_type": {"type": "str", "default": ""},
-    "node_port": {"type": "int"},
+    "service": {"type": "dict", "default": {}},
+    "pod": {"type": "dict", "default": {}},
     "storage_class": {"type": "str", "default": ""},
     "artifact_storage_size": {"type": "str", "default": ""},
     "database_storage_size": {"type": "str", "default": ""},
@@ -48,6 +52,7 @@ _OPTIONS: dict[str, dict[str, t.Any]] = {
     "secret_store": {"type": "dict", "default": {}},
     "backup": {"type": "bool", "default": False},
     "backup_schedule": {"type": "str", "default": ""},
+    "backup_drill_schedule": {"type": "str", "default": ""},
     "backup_keep": {"type": "int"},
     "backup_keep_days": {"type": "int"},
     "backup_storage_size": {"type": "str", "default": ""},
@@ -186,7 +191,9 @@ def render(arguments: dict[str, t.Any], folder: str) -> list[kustomization.Objec
     shop = Workshop(folder, arguments["overlay"], arguments["components"], build)
     # What others have something to say about comes first.
     shop.components.sort(key=overlays.rank)
+    # Without a namespace, which would move what is elsewhere.
     plain = shop.build({})
+    _refuse_unsupported(plain)
     wanted = ["migration"] + (["smoke-test"] if arguments["smoke_test"] else [])
     # Before the inventory's own, which may have something to say about their Jobs.
     if kustomization.external_secrets(settings) and not kustomization.find(
@@ -208,19 +215,36 @@ def render(arguments: dict[str, t.Any], folder: str) -> list[kustomization.Objec
     if shop.components:
         # What they add refers to what is there, which holds within a namespace only.
         namespace = kustomization.namespace_of(plain)
-        where = {"namespace": namespace} if namespace else {}
-        whole = shop.build(where)
+        where: kustomization.Object = {"namespace": namespace} if namespace else {}
+        labels = kustomization.labels_of_all(plain)
+        whole = shop.build(where | ({"labels": labels} if labels else {}))
     shop.go_on_top()
     edited = shop.build(
         kustomization.edits(whole, settings), kustomization.named_edits(whole, settings)
     )
     version = settings.version or kustomization.version_of(edited)
-    patches = kustomization.rename_patches(kustomization.job_names(edited, version))
-    if not patches:
+    # The Jobs' names depend on what they became, the servers' place on their volume.
+    pieces = [
+        (whose, {"patches": patches})
+        for whose, patches in (
+            (
+                "the names of the Jobs",
+                kustomization.rename_patches(kustomization.job_names(edited, version)),
+            ),
+            ("the access modes of the servers' volume", placement.patches(edited)),
+        )
+        if patches
+    ]
+    if not pieces:
         return edited
-    # The Jobs' names depend on what they became.
     shop.go_on_top()
-    return shop.build({"patches": patches}, [("the names of the Jobs", {"patches": patches})])
+    return shop.build({"patches": [one for _, piece in pieces for one in piece["patches"]]}, pieces)
+
+
+def _refuse_unsupported(objects: list[kustomization.Object]) -> None:
+    problem = kustomization.unsupported(objects)
+    if problem:
+        raise RenderError(problem)
 
 
 def backup_of(

@@ -16,8 +16,9 @@ from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory import (
     connection,
     identity,
     overlays,
+    types,
+    values,
 )
-from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory import values as variables
 
 
 def role_specs(roles: t.Iterable[str]) -> dict[str, dict[str, t.Any]]:
@@ -106,15 +107,15 @@ class ActionModule(ActionBase):
             return result
         task_vars = {**arguments["assume"], **task_vars}
         specs = role_specs(arguments["roles"])
-        problems = variables.unknown_names(task_vars, specs)
-        values, template_problems = self._values(specs, task_vars)
+        problems = types.unknown_names(task_vars, specs)
+        given, template_problems = self._values(specs, task_vars)
         problems += template_problems
         broken = {problem.split(":", 1)[0] for problem in template_problems}
-        settings, type_problems = variables.check_types(
-            {name: spec for name, spec in specs.items() if name not in broken}, values
+        settings, type_problems = types.check_types(
+            {name: spec for name, spec in specs.items() if name not in broken}, given
         )
         problems += type_problems
-        problems += variables.check_values(settings, overlays.development_values())
+        problems += values.check_values(settings, overlays.development_values())
         base = str(task_vars.get("inventory_dir") or os.getcwd())
         overlay, components, overlay_problems = self._find_overlays(settings, base)
         problems += overlay_problems
@@ -123,7 +124,7 @@ class ActionModule(ActionBase):
             chosen = connection.choose(settings, os.environ)
             problems += chosen.problems
         if problems:
-            result.update(failed=True, msg=variables.report(problems))
+            result.update(failed=True, msg=types.report(problems))
             return result
         namespace = str(settings.get("mlflow_namespace") or _namespace(overlay))
         result.update(

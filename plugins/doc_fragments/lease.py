@@ -13,8 +13,10 @@ class ModuleDocFragment:
 options:
   lease:
     description:
-      - The release lock, to renew meanwhile, as M(mlops.mlflow.release_lock) returns it. If
+      - The release lock, to renew meanwhile, as M(mlops.mlflow.release_begin) returns it. If
         it turns out to be another's, or gone, the module stops and fails.
+      - A module that writes looks at it before each single write, and makes that only while the
+        lock is still held.
       - Needs the verbs C(get) and C(update) on C(leases) of C(coordination.k8s.io).
     type: dict
     suboptions:

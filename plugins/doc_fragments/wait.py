@@ -30,7 +30,7 @@ options:
         A kubelet looks again after 10 to 15 seconds.
       - V(sandbox) (60) - a node cannot make ready for a pod, its network or devices first of all.
       - V(container_start) (30) - a container cannot be created or its command not be run. Once it
-        is in back-off for that, it is certain at once.
+        is in back-off for that, it is certain at once, unless the node itself is in trouble.
       - V(crash_loop) (0) - a container of the current revision keeps ending; it is in back-off, or
         was restarted twice and has ended again. An init container or a sidecar that is in back-off
         after its second try gets a third one within 30 seconds.
@@ -58,13 +58,48 @@ options:
       - V(not_found) (10) - what is waited for does not exist, or is being deleted.
     type: dict
     default: {}
+  conditions:
+    description:
+      - When custom resources of a kind are ready, where the collection does not know it or where
+        you know it better. One entry a kind; it is used instead of the collection's own rule.
+      - A status, or a condition, of an older generation than the object's never counts.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      kind:
+        description: The kind, such as V(Widget), or with its group V(Widget.example.com).
+        type: str
+        required: true
+      condition:
+        description:
+          - The type of the condition that says that it is ready. Where the object itself has none
+            of this type, those in the lists of its status are taken, and each must say so.
+          - One of O(conditions[].condition) and O(conditions[].field) is required.
+        type: str
+      field:
+        description: The path of the field that says it, such as V(status.phase).
+        type: str
+      value:
+        description:
+          - What it must be. For a condition V(True), if not given.
+        type: str
+      failed:
+        description:
+          - Values of the field that mean that the object failed, and end the wait at once. For a
+            condition, its status (V(False)) or a reason that it gives.
+        type: list
+        elements: str
+        default: []
   settle:
     description:
       - For how many seconds a container without a readiness probe must have run before it counts
         as ready. Kubernetes calls it ready as soon as it has started, even if it ends a moment
         later.
+      - One that has ended before must also outlast its longest run. How long a first run will last
+        nobody can know, so give a container that fails late a readiness probe, or raise this.
     type: float
-    default: 5
+    default: 10
   fail_fast:
     description:
       - Whether the first failure ends the wait.

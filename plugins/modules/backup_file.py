@@ -19,10 +19,6 @@ description:
 author:
   - mlops.mlflow contributors (@mlops-mlflow)
 options:
-  namespace:
-    description: The namespace of the release.
-    type: str
-    required: true
   job:
     description: The Job whose pod has the volume. Not needed with V(inspect).
     type: str
@@ -46,34 +42,18 @@ options:
     description: For how many seconds to wait for the pod, and for the copy.
     type: int
     default: 600
-requirements:
-  - kubernetes >= 24.2.0
-attributes:
-  check_mode:
-    description: Can run in check mode, and copies nothing then.
-    support: full
-  diff_mode:
-    description: Has nothing to compare.
-    support: none
-  platform:
-    description: Needs Python and a network; nothing of the operating system.
-    platforms: posix
-    support: full
 extends_documentation_fragment:
   - kubernetes.core.k8s_auth_options
+  - mlops.mlflow.release
+  - mlops.mlflow.lease
+  - mlops.mlflow.attributes
   - ansible.builtin.action_common_attributes
 seealso:
   - module: mlops.mlflow.backup_job
 """
 
 EXAMPLES = r"""
-- name: Keep a copy elsewhere
-  mlops.mlflow.backup_file:
-    namespace: mlflow-production
-    job: "{{ started.job }}"
-    direction: fetch
-    name: 20261124T190501Z
-    path: /srv/backups
+# Private to this collection: its roles are the examples.
 """
 
 RETURN = r"""
@@ -96,14 +76,12 @@ import os
 import time
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlops.mlflow.plugins.module_utils._backup import catalogue, transfer
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
-    AUTH_ARG_SPEC,
-    Api,
-    ApiError,
-)
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Api, ApiError
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.errors import Failure
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import JOB, POD
+from ansible_collections.mlops.mlflow.plugins.module_utils._release.lock import renewing
+from ansible_collections.mlops.mlflow.plugins.module_utils._release.work import module_of
 
 _LOOK_EVERY = 0.5
 _SCRIPT = "/opt/mlops-mlflow/backup.sh"
@@ -135,6 +113,7 @@ class Holder:
 
     def open(self, pod: str, command: str, stdin: bool, **environment: str) -> t.Any:
         """Start the script in the pod."""
+        self._cluster.before_write()
         given = [f"{key}={value}" for key, value in environment.items()]
         return self._cluster.open_session(
             self._namespace,
@@ -144,10 +123,14 @@ class Holder:
             stdin,
         )
 
+    def before_write(self) -> None:
+        """See that the volume may be written to."""
+        self._cluster.before_write()
+
     def end(self) -> None:
         """Delete the Job; it would end by itself."""
         options = {"propagationPolicy": "Background"}
-        with contextlib.suppress(ApiError):
+        with contextlib.suppress(Failure):
             self._cluster.request("DELETE", f"{self._jobs}/{self._job}", options)
 
 
@@ -171,45 +154,52 @@ def send(holder: Holder, name: str, path: str, seconds: float) -> None:
     size = str(transfer.encoded_size(os.path.getsize(path)))
     session = holder.open(holder.wait(seconds), "receive", True, BACKUP_NAME=name, BACKUP_SIZE=size)
     with open(path, "rb") as file:
-        transfer.send(session, file.read, seconds)
+
+        def read(size: int) -> bytes:
+            # What is read is written to the volume next: each piece while the lock is still ours.
+            holder.before_write()
+            return file.read(size)
+
+        transfer.send(session, read, seconds)
 
 
 def main() -> None:
     """Entry point."""
-    spec = dict(AUTH_ARG_SPEC)
-    spec.update(
-        namespace={"type": "str", "required": True},
-        job={"type": "str", "default": ""},
-        direction={"type": "str", "required": True, "choices": ["fetch", "send", "inspect"]},
-        name={"type": "str", "default": ""},
-        path={"type": "path", "required": True},
-        timeout={"type": "int", "default": 600},
+    module = module_of(
+        {
+            "job": {"type": "str", "default": ""},
+            "direction": {"type": "str", "required": True, "choices": ["fetch", "send", "inspect"]},
+            "name": {"type": "str", "default": ""},
+            "path": {"type": "path", "required": True},
+            "timeout": {"type": "int", "default": 600},
+        }
     )
-    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     params = module.params
     name, path, direction = params["name"], params["path"], params["direction"]
     try:
         if direction == "fetch":
             if not catalogue.is_name(name):
-                raise ApiError(0, "name: is not the name of a backup")
+                raise Failure("name: is not the name of a backup")
             if not os.path.isdir(path):
-                raise ApiError(0, f"there is no folder {path} on the controller")
+                raise Failure(f"there is no folder {path} on the controller")
         else:
             name = transfer.inspect(path).name
         if direction != "inspect" and not module.check_mode:
-            holder = Holder(Api.of(module), params["namespace"], params["job"])
-            try:
-                if direction == "fetch":
-                    path = fetch(holder, name, path, params["timeout"])
-                else:
-                    send(holder, name, path, params["timeout"])
-            finally:
-                holder.end()
+            cluster = Api.of(module)
+            holder = Holder(cluster, params["namespace"], params["job"])
+            with renewing(cluster, params["lease"]):
+                try:
+                    if direction == "fetch":
+                        path = fetch(holder, name, path, params["timeout"])
+                    else:
+                        send(holder, name, path, params["timeout"])
+                finally:
+                    holder.end()
         size = os.path.getsize(path) if os.path.isfile(path) else 0
         module.exit_json(changed=direction != "inspect", path=path, name=name, bytes=size)
     except transfer.ArchiveError as error:
         module.fail_json(msg=f"{path} is no backup that can be restored: {error}.")
-    except ApiError as error:
+    except Failure as error:
         module.fail_json(msg=f"The backup was not copied: {error}.")
     except OSError as error:
         module.fail_json(msg=f"{path}: {error.strerror}.")

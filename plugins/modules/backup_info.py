@@ -19,10 +19,6 @@ description:
 author:
   - mlops.mlflow contributors (@mlops-mlflow)
 options:
-  namespace:
-    description: The namespace of the release.
-    type: str
-    required: true
   job:
     description: The Job whose log to read. Empty means the latest that ended well.
     type: str
@@ -43,21 +39,10 @@ options:
         description: Whether a backup of another release, or with other artifacts, may be restored.
         type: bool
         default: false
-requirements:
-  - kubernetes >= 24.2.0
-attributes:
-  check_mode:
-    description: Reads only, so it does the same in check mode.
-    support: full
-  diff_mode:
-    description: Has nothing to compare.
-    support: none
-  platform:
-    description: Needs Python and a network; nothing of the operating system.
-    platforms: posix
-    support: full
 extends_documentation_fragment:
   - kubernetes.core.k8s_auth_options
+  - mlops.mlflow.release
+  - mlops.mlflow.attributes
   - ansible.builtin.action_common_attributes
 seealso:
   - module: mlops.mlflow.backup_job
@@ -130,13 +115,28 @@ since:
   sample: {rows: {metrics: 40, runs: 2}, words: "+2 runs, +40 metric values"}
 not_permitted:
   description:
-    - Why no database can be made, which a restore and its test need, and what to do; empty if one
-      can, or if the Job did not ask.
+    - Why no database can be made, or none put in the live one's place, which a restore and its test
+      need, and what to do; empty if they can, or if the Job did not ask.
   returned: success
   type: str
   sample: >-
     role mlflow may not create databases, which a restore and its test need; have an administrator
     run: ALTER ROLE "mlflow" CREATEDB
+other_keys:
+  description:
+    - Fingerprints of the keys with which something in RV(chosen) may be encrypted, by their names
+      in C(mlflow-credentials), as far as the release has other ones today.
+  returned: success
+  type: dict
+  sample: {kek-passphrase: 0c1d2e3f40516273}
+lost:
+  description:
+    - What the restored database has not, that the backup's or the live one has - extensions,
+      settings, privileges. Their values are not shown.
+  returned: success
+  type: list
+  elements: str
+  sample: [extension pg_stat_statements]
 replaced:
   description: Databases that earlier restores replaced and kept.
   returned: success
@@ -146,14 +146,15 @@ replaced:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlops.mlflow.plugins.module_utils._backup import catalogue
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
     AUTH_ARG_SPEC,
     Api,
     ApiError,
 )
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.errors import full_stop
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import POD
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.module import Module
 
 _LINES = 2000
 
@@ -195,10 +196,7 @@ def look(cluster: Api, params: dict[str, t.Any]) -> tuple[catalogue.Report, str,
     selector = f"app.kubernetes.io/component={catalogue.COMPONENT}"
     if params["job"]:
         selector = f"job-name={params['job']}"
-    pods = cluster.request("GET", POD.path(namespace), query={"labelSelector": selector})
-    if pods.status != 200:
-        raise ApiError(0, f"the pods of backups cannot be listed: {pods.message}")
-    found = latest(pods.body.get("items") or [])
+    found = latest(cluster.items(POD.path(namespace), "the pods of backups", selector))
     if found is None:
         if params["job"]:
             raise ApiError(0, f"Job {params['job']} has no pod that ended well")
@@ -226,12 +224,12 @@ def main() -> None:
             },
         },
     )
-    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
+    module = Module(argument_spec=spec, supports_check_mode=True)
     params = module.params
     try:
         report, job, ended = look(Api.of(module), params)
     except ApiError as error:
-        module.fail_json(msg=f"{error}.")
+        module.fail_json(msg=full_stop(error))
         return
     into = params["restore_into"]
     if into is not None:
@@ -240,8 +238,8 @@ def main() -> None:
         problems = catalogue.refusals(report, expected)
         if problems:
             module.fail_json(msg=f"{'; '.join(problems)}. Nothing was changed.")
-    if params["warn"] and catalogue.not_permitted(report):
-        module.warn(f"As Job {job} said at {ended}, {catalogue.not_permitted(report)}.")
+    if params["warn"] and report.hindrance:
+        module.warn(f"As Job {job} said at {ended}, {report.hindrance}.")
     backup = catalogue.chosen(report)
     total, free = report.volume or (None, None)
     since = catalogue.since(report)
@@ -255,7 +253,9 @@ def main() -> None:
         chosen=catalogue.as_dict(backup, report) if backup else None,
         in_place=catalogue.in_place(report),
         since={"rows": since, "words": catalogue.since_in_words(since)},
-        not_permitted=catalogue.not_permitted(report),
+        not_permitted=report.hindrance or "",
+        lost=list(report.lost),
+        other_keys=catalogue.other_keys(report),
         replaced=catalogue.replaced(report),
     )
 

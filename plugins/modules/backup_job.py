@@ -20,10 +20,6 @@ description:
 author:
   - mlops.mlflow contributors (@mlops-mlflow)
 options:
-  namespace:
-    description: The namespace of the release.
-    type: str
-    required: true
   cron_job:
     description:
       - The CronJob C(mlflow-backup) as it is rendered; for V(upload) and V(download) it is
@@ -45,45 +41,18 @@ options:
         is the one that still serves.
     type: str
     default: ""
-  timeout:
-    description: For how many seconds to wait until the pods of a dead run's Jobs are gone.
-    type: int
-    default: 60
-requirements:
-  - kubernetes >= 24.2.0
-attributes:
-  check_mode:
-    description: Can run in check mode, and starts nothing then.
-    support: full
-  diff_mode:
-    description: Has nothing to compare.
-    support: none
-  platform:
-    description: Needs Python and a network; nothing of the operating system.
-    platforms: posix
-    support: full
 extends_documentation_fragment:
   - kubernetes.core.k8s_auth_options
+  - mlops.mlflow.release
+  - mlops.mlflow.lease
+  - mlops.mlflow.attributes
   - ansible.builtin.action_common_attributes
 seealso:
   - module: mlops.mlflow.backup_info
 """
 
 EXAMPLES = r"""
-- name: Take a backup
-  mlops.mlflow.backup_job:
-    namespace: mlflow-production
-    cron_job: "{{ cron_job }}"
-    command: backup
-    environment:
-      BACKUP_REASON: before the upgrade to 3.17.2
-      BACKUP_MARK: "true"
-  register: backup
-
-- name: Wait for it
-  mlops.mlflow.wait_for_rollout:
-    resources:
-      - {kind: Job, name: "{{ backup.job }}", namespace: mlflow-production}
+# Private to this collection: its roles are the examples.
 """
 
 RETURN = r"""
@@ -102,16 +71,14 @@ import secrets
 import time
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlops.mlflow.plugins.module_utils._backup import catalogue
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
-    AUTH_ARG_SPEC,
-    Api,
-    ApiError,
-)
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Api, ApiError
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import JOB, POD
+from ansible_collections.mlops.mlflow.plugins.module_utils._release.work import module_of, working
 
 _LOOK_EVERY = 0.5
+# Seconds for the pods of an earlier run to end.
+_GONE_WITHIN = 60.0
 
 Object = dict[str, t.Any]
 
@@ -133,11 +100,7 @@ class Jobs:
         self._pods = POD.path(namespace)
 
     def _list(self, path: str) -> list[Object]:
-        query = {"labelSelector": catalogue.COMMAND_LABEL}
-        answer = self._cluster.request("GET", path, query=query)
-        if answer.status != 200:
-            raise ApiError(0, f"Jobs and pods cannot be listed: {answer.message}")
-        return answer.body.get("items") or []
+        return self._cluster.items(path, "Jobs and pods", catalogue.COMMAND_LABEL)
 
     def unfinished(self) -> list[str]:
         """Return the Jobs that have not ended."""
@@ -177,39 +140,33 @@ class Jobs:
 
 def main() -> None:
     """Entry point."""
-    spec = dict(AUTH_ARG_SPEC)
-    spec.update(
-        namespace={"type": "str", "required": True},
-        cron_job={"type": "dict", "required": True},
-        command={
-            "type": "str",
-            "required": True,
-            "choices": [*catalogue.COMMANDS, *catalogue.S3_COMMANDS],
-        },
-        environment={"type": "dict", "default": {}},
-        image={"type": "str", "default": ""},
-        timeout={"type": "int", "default": 60},
+    commands = [*catalogue.COMMANDS, *catalogue.S3_COMMANDS]
+    module = module_of(
+        {
+            "cron_job": {"type": "dict", "required": True},
+            "command": {"type": "str", "required": True, "choices": commands},
+            "environment": {"type": "dict", "default": {}},
+            "image": {"type": "str", "default": ""},
+        }
     )
-    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     params = module.params
     name = f"mlflow-backup-{params['command']}-{secrets.token_hex(4)}"
     environment = {str(key): str(value) for key, value in params["environment"].items()}
-    stopped: list[str] = []
     try:
         job = catalogue.job(
             params["cron_job"], name, params["command"], environment, params["image"]
         )
-        job["metadata"]["namespace"] = params["namespace"]
-        if not module.check_mode:
-            jobs = Jobs(Api.of(module), params["namespace"])
-            stopped = jobs.unfinished()
-            jobs.stop(stopped, params["timeout"])
-            jobs.start(job)
-        module.exit_json(changed=True, job=name, stopped=stopped)
     except KeyError:
         module.fail_json(msg="cron_job: is not a CronJob of the component backup.")
-    except ApiError as error:
-        module.fail_json(msg=f"{error}.")
+    job["metadata"]["namespace"] = params["namespace"]
+    stopped: list[str] = []
+    if not module.check_mode:
+        with working(module) as (cluster, _progress):
+            jobs = Jobs(cluster, params["namespace"])
+            stopped = jobs.unfinished()
+            jobs.stop(stopped, _GONE_WITHIN)
+            jobs.start(job)
+    module.exit_json(changed=True, job=name, stopped=stopped)
 
 
 if __name__ == "__main__":

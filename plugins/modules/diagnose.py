@@ -21,6 +21,7 @@ author:
   - mlops.mlflow contributors (@mlops-mlflow)
 extends_documentation_fragment:
   - kubernetes.core.k8s_auth_options
+  - mlops.mlflow.attributes
   - ansible.builtin.action_common_attributes
 options:
   namespace:
@@ -47,22 +48,11 @@ options:
       - For how many seconds a container without a readiness probe must have run before it counts
         as ready.
     type: float
-    default: 5
+    default: 10
   log_lines:
     description: In how many of the last lines of a failed container's log to look for the cause.
     type: int
     default: 50
-attributes:
-  check_mode:
-    description: Reads only, so it does the same in check mode.
-    support: full
-  diff_mode:
-    description: Has nothing to compare.
-    support: none
-  platform:
-    description: Needs Python and a network; nothing of the operating system.
-    platforms: posix
-    support: full
 requirements:
   - kubernetes >= 24.2.0
 notes:
@@ -195,7 +185,6 @@ msg:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
     AUTH_ARG_SPEC,
     Api,
@@ -203,6 +192,7 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
     CredentialsError,
     require_libraries,
 )
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.module import Module
 from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow.report import Diagnosis
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.engine import api_message
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import DEFAULTS
@@ -215,12 +205,12 @@ def argument_spec() -> dict[str, t.Any]:
         "namespace": {"type": "str", "required": True},
         "ask": {"type": "bool", "default": True},
         "tolerances": {"type": "dict", "default": {}},
-        "settle": {"type": "float", "default": 5},
+        "settle": {"type": "float", "default": 10},
         "log_lines": {"type": "int", "default": 50},
     }
 
 
-def check_options(module: AnsibleModule) -> None:
+def check_options(module: Module) -> None:
     """End the module on an option that cannot be meant."""
     if not module.params["namespace"].strip():
         module.fail_json(msg="namespace: is empty; name the namespace to look into.")
@@ -242,7 +232,7 @@ def check_options(module: AnsibleModule) -> None:
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    module = Module(argument_spec=argument_spec(), supports_check_mode=True)
     require_libraries(module)
     check_options(module)
     try:
@@ -250,7 +240,7 @@ def main() -> None:
     except CredentialsError as error:
         module.fail_json(msg=str(error))
     try:
-        result = Diagnosis(api, module.params).run()
+        result = Diagnosis(api, module.params, module.known()).run()
     except ApiError as error:
         module.fail_json(msg=api_message(error))
     module.exit_json(changed=False, **result)

@@ -12,17 +12,13 @@ short_description: Say how a release of MLflow is
 version_added: 0.1.0
 description:
   - Versions, schema, pods, the age of Secrets, the release lock, and when the release was last seen
-    to be good, with the health that M(mlops.mlflow.diagnose) reckons.
+    to be good, with the health that M(mlops.mlflow.diagnose) finds.
   - It never fails on a release that is broken or not there, which is what it is asked about; only
     when the cluster does not answer. What it may not see, it says.
   - Writes nothing, and reads no Secret's values.
 author:
   - mlops.mlflow contributors (@mlops-mlflow)
 options:
-  namespace:
-    description: The namespace of the release.
-    type: str
-    required: true
   part_of:
     description: Value of the label C(app.kubernetes.io/part-of) on objects of the release.
     type: str
@@ -33,31 +29,27 @@ options:
         in its pod for the schema, and the database's pod for its version.
     type: bool
     default: true
+  compare_schema:
+    description:
+      - Whether to compare columns, indexes and constraints of each database with what the image's
+        own MLflow makes of an empty one. The schema helper does it in a server's container, which
+        takes some seconds and about 300 MiB there; where they may be missing, it says so instead.
+    type: bool
+    default: false
   tolerances:
     description: For how many seconds a problem may last, as in M(mlops.mlflow.diagnose).
     type: dict
     default: {}
-requirements:
-  - kubernetes >= 24.2.0
-attributes:
-  check_mode:
-    description: Reads only, so it does the same in check mode.
-    support: full
-  diff_mode:
-    description: Has nothing to compare.
-    support: none
-  platform:
-    description: Needs Python and a network; nothing of the operating system.
-    platforms: posix
-    support: full
 extends_documentation_fragment:
   - kubernetes.core.k8s_auth_options
+  - mlops.mlflow.release
+  - mlops.mlflow.attributes
   - ansible.builtin.action_common_attributes
 seealso:
   - module: mlops.mlflow.diagnose
   - module: mlops.mlflow.backup_info
   - module: mlops.mlflow.release_look
-  - module: mlops.mlflow.release_record
+  - module: mlops.mlflow.release_look
 """
 
 EXAMPLES = r"""
@@ -96,7 +88,11 @@ mlflow:
     image_version: 3.17.2
     replicas: {wanted: 2, updated: 2, ready: 2}
 postgres:
-  description: The bundled database, likewise; null where the database is not part of the release.
+  description:
+    - The bundled database, likewise; null where the database is not part of the release.
+    - C(collation) are databases whose text indexes another version of the C library has made,
+      C(invalid_indexes) those that Postgres does not use, and C(checksum_failures) pages that were
+      read otherwise than written. Null where they are not known.
   returned: success
   type: dict
   sample:
@@ -104,13 +100,19 @@ postgres:
     image: docker.io/library/postgres:17
     image_version: "17"
     replicas: {wanted: 1, updated: 1, ready: 1}
+    collation: []
+    invalid_indexes: []
+    checksum_failures: 0
 schema:
   description:
     - C(state), C(current) and C(head) of each database, C(tracking), and C(auth) with basic
       authentication, as the schema helper says now or said last. Empty if it is not known.
+    - C(differences) are sentences about what is missing or is otherwise than the image's MLflow
+      would make it. Null where it was not compared, or could not be, which C(notes) explains.
   returned: success
   type: dict
-  sample: {tracking: {state: at_head, current: dc11669786a5, head: dc11669786a5}}
+  sample:
+    tracking: {state: at_head, current: dc11669786a5, head: dc11669786a5, differences: []}
 pods:
   description: The release's pods, those aside that have done their work.
   returned: success
@@ -137,6 +139,12 @@ secrets:
       created: "2026-11-01T08:00:00Z"
       written: "2026-11-20T08:00:00Z"
       age_seconds: 432000
+rotation:
+  description: Which secrets a rotation is about that was begun and not finished.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 lock:
   description: Who holds the release lock; null if nobody does. C(over) if that run is dead.
   returned: success
@@ -150,7 +158,7 @@ last_release:
   description:
     - When a release here was last seen to be good, and by what, V(smoke test), or V(rollout) where
       there is none; null if never.
-    - Its C(number) and C(version) are those that M(mlops.mlflow.release_record) has recorded, and
+    - Its C(number) and C(version) are those that M(mlops.mlflow.release_end) has recorded, and
       C(backup) is the name of the backup that was taken before it and leads back, or null. Where no
       release is recorded, the three are null, and the release's objects tell the rest.
   returned: success
@@ -182,49 +190,56 @@ import datetime
 import time
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
     AUTH_ARG_SPEC,
     Api,
     ApiError,
 )
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import (
-    CONFIG_MAP,
     DEPLOYMENT,
     JOB,
     POD,
     SECRET,
     STATEFUL_SET,
 )
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.module import Module
 from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow import status
 from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow.readiness import (
+    main_container,
     schema_from_messages,
 )
 from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow.report import Diagnosis
 from ansible_collections.mlops.mlflow.plugins.module_utils._release import record as _releases
+from ansible_collections.mlops.mlflow.plugins.module_utils._release import rotation as _rotation
 from ansible_collections.mlops.mlflow.plugins.module_utils._release.lock import (
     NAME,
     Lease,
     LeaseError,
     is_over,
 )
+from ansible_collections.mlops.mlflow.plugins.module_utils._release.records import Records
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait import schema as _helper
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.engine import api_message
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.state import condition
 
 _VERSION_TIMEOUT = 15.0
+_COMPARE_TIMEOUT = 120.0
+# As the superuser, over the pod's own socket. An older StatefulSet names another one.
+_PSQL = 'exec psql -XAtq -U "$POSTGRES_USER" -d mlflow -c "$0"'
 Object = dict[str, t.Any]
 
 
 class Look:
     """One look at a release."""
 
-    def __init__(self, cluster: Api, params: dict[str, t.Any]) -> None:
+    def __init__(self, cluster: Api, params: dict[str, t.Any], known: t.Iterable[str] = ()) -> None:
         self._cluster = cluster
         self._params = params
         self._namespace: str = params["namespace"]
         self._part_of: str = params["part_of"]
-        more = {"settle": 5.0, "log_lines": 50}
-        self._diagnosis = Diagnosis(cluster, {**params, **more})
+        more = {"settle": 10.0, "log_lines": 50}
+        self._diagnosis = Diagnosis(cluster, {**params, **more}, known)
+        self._rotating: list[str] = []
 
     def run(self) -> Object:
         """Look, and return the module's result; raise ApiError if nothing can be seen."""
@@ -239,14 +254,15 @@ class Look:
             "msg": health["msg"],
             "namespace_exists": self._exists(),
             "mlflow": status.server(deployment, told),
-            "postgres": status.database(stateful, self._postgres_version(pods)),
-            "schema": status.schema(health["servers"], schema_from_messages(pods)),
+            "postgres": status.database(stateful, self._database(pods)),
+            "schema": self._schema(health["servers"], pods),
             "pods": [
                 status.pod(item, wall)
                 for item in sorted(pods, key=lambda one: str(one["metadata"]["name"]))
                 if not status.is_over(item)
             ],
             "secrets": self._secrets([one for one in (deployment, stateful) if one], wall),
+            "rotation": self._rotating,
             "lock": self._lock(),
             "last_release": status.last_release(
                 self._recorded(),
@@ -270,19 +286,14 @@ class Look:
         if answer.status != 200:
             self._note(f"Secrets (the account may not list them: {answer.message})")
             return []
+        rotation = status.named(answer.body.get("items") or [], _rotation.NAME)
+        self._rotating = _rotation.rotating(rotation)
         needed = status.referenced(workloads)
         return status.secrets(answer.body.get("items") or [], needed, self._part_of, wall)
 
     def _recorded(self) -> Object | None:
-        path = CONFIG_MAP.path(self._namespace)
-        answer = self._cluster.request("GET", f"{path}/{_releases.NAME}")
-        if answer.status == 404:
-            return None
-        if answer.status != 200:
-            self._note(f"the record of releases ({answer.message})")
-            return None
         try:
-            return _releases.last(_releases.read(answer.body))
+            return _releases.last(Records(self._cluster, self._namespace).read())
         except _releases.RecordError as error:
             self._note(f"the record of releases ({error})")
             return None
@@ -302,28 +313,59 @@ class Look:
             "over": is_over(held, self._cluster.server_wall(time.monotonic()), 0.0),
         }
 
-    def _postgres_version(self, pods: list[Object]) -> str:
-        """Return the version of the bundled database's programs, which are the server's."""
-        running = [
-            item
-            for item in pods
-            if (item["metadata"].get("labels") or {}).get(status.COMPONENT) == "database"
-            and condition(item, "Ready", "True")
-        ]
-        if not running or not self._params["ask"]:
-            return ""
+    def _schema(self, servers: Object, pods: list[Object]) -> Object:
+        """Return the state of each database, and how it differs from what the image would make."""
+        found = status.schema(servers, schema_from_messages(pods))
+        running = ready(pods, "server")
+        if not (running and self._params["ask"] and self._params["compare_schema"]):
+            return found
+        container = str(main_container(running[0]).get("name"))
+        command = ["python3", _helper.HELPER, "compare"]
+        where = (self._namespace, running[0]["metadata"]["name"], container)
         try:
-            _code, output, _errors = self._cluster.execute(
+            _code, output, errors = self._cluster.execute(*where, command, _COMPARE_TIMEOUT)
+            compared = _helper.parse(output) or {}
+            why = errors.strip().rpartition("\n")[2]
+        except ApiError as error:
+            compared, why = {}, str(error)
+        for name, entry in found.items():
+            told = compared.get(name) or {}
+            entry["differences"] = told.get("differences")
+            if entry["state"] == "at_head" and entry["differences"] is None:
+                why = str(told.get("detail") or why)
+                self._note(f"the parts of schema {name} ({' '.join(why.split())[:300]})")
+        return found
+
+    def _database(self, pods: list[Object]) -> Object:
+        """Return the bundled database's version, and what silently goes wrong in one."""
+        running = ready(pods, "database")
+        if not running or not self._params["ask"]:
+            return {}
+        try:
+            code, output, errors = self._cluster.execute(
                 self._namespace,
                 running[0]["metadata"]["name"],
                 status.DATABASE,
-                ["psql", "--version"],
+                ["sh", "-c", _PSQL, status.DATABASE_HEALTH],
                 _VERSION_TIMEOUT,
             )
+            return status.database_health(output) if code == 0 else self._unasked(errors)
         except ApiError as error:
-            self._note(f"Postgres' version ({error})")
-            return ""
-        return next((word for word in output.split() if word[:1].isdigit()), "")
+            return self._unasked(str(error))
+
+    def _unasked(self, why: str) -> Object:
+        self._note(f"the database's health ({' '.join(why.split())[:200]})")
+        return {}
+
+
+def ready(pods: t.Iterable[Object], component: str) -> list[Object]:
+    """Return the pods of a component that serve."""
+    return [
+        item
+        for item in pods
+        if (item["metadata"].get("labels") or {}).get(status.COMPONENT) == component
+        and condition(item, "Ready", "True")
+    ]
 
 
 def _words(seconds: float) -> str:
@@ -338,11 +380,12 @@ def main() -> None:
         namespace={"type": "str", "required": True},
         part_of={"type": "str", "default": "mlflow"},
         ask={"type": "bool", "default": True},
+        compare_schema={"type": "bool", "default": False},
         tolerances={"type": "dict", "default": {}},
     )
-    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
+    module = Module(argument_spec=spec, supports_check_mode=True)
     try:
-        module.exit_json(changed=False, **Look(Api.of(module), module.params).run())
+        module.exit_json(changed=False, **Look(Api.of(module), module.params, module.known()).run())
     except ApiError as error:
         module.fail_json(msg=api_message(error))
 

@@ -13,9 +13,9 @@ version_added: 0.1.0
 description:
   - Private to this collection. Its options and what it returns may change in any version.
   - Looks at what M(mlops.mlflow.release_render) returned. Development credentials are refused in
-    staging and production; a render without an MLflow server or with objects in other namespaces is
-    refused everywhere.
-  - Reckons whether Postgres has enough connections for all servers, workers and stores, where the
+    staging and production; a render without an MLflow server, or with a pod that is told of a file
+    which no volume brings, is refused everywhere.
+  - Checks whether Postgres has enough connections for all servers, workers and stores, where the
     render brings both.
 author:
   - mlops.mlflow contributors (@mlops-mlflow)
@@ -29,16 +29,16 @@ options:
     type: list
     elements: dict
     default: []
-  namespace:
-    description: The namespace of the release.
-    type: str
-    required: true
   environment:
     description: The environment, such as V(production).
     type: str
     required: true
   allow_development_credentials:
     description: Let development credentials pass everywhere.
+    type: bool
+    default: false
+  allow_anonymous:
+    description: Let MLflow be reached from outside the cluster without a password of its own.
     type: bool
     default: false
   database_max_connections:
@@ -48,29 +48,15 @@ attributes:
   action:
     description: Runs on the controller.
     support: full
-  check_mode:
-    description: Reads only, so it does the same in check mode.
-    support: full
-  diff_mode:
-    description: Has nothing to compare.
-    support: none
-  platform:
-    description: Needs Python and a network; nothing of the operating system.
-    platforms: posix
-    support: full
 extends_documentation_fragment:
+  - mlops.mlflow.attributes
   - ansible.builtin.action_common_attributes
 seealso:
   - module: mlops.mlflow.release_render
 """
 
 EXAMPLES = r"""
-- name: Refuse what cannot be deployed
-  mlops.mlflow.release_check:
-    stages: "{{ release.stages }}"
-    secrets: "{{ release.secrets }}"
-    namespace: "{{ release.namespace }}"
-    environment: production
+# Private to this collection: its roles are the examples.
 """
 
 RETURN = r"""

@@ -22,14 +22,6 @@ description:
 author:
   - mlops.mlflow contributors (@mlops-mlflow)
 options:
-  namespace:
-    description: The namespace of the release.
-    type: str
-    required: true
-  name:
-    description: Name of the Secret.
-    type: str
-    default: mlflow-credentials
   state:
     description:
       - V(present) sees to the values.
@@ -57,41 +49,22 @@ options:
       - JSON text of the Secrets that the overlay renders, as M(mlops.mlflow.release_render)
         returns them.
     type: str
-  workloads:
-    description: Objects that read the Secret when they start, as C(KIND/NAME).
-    type: list
-    elements: str
-    default: [StatefulSet/postgres, Deployment/mlflow]
-  field_manager:
-    description: Name under which the release is applied.
-    type: str
-    default: mlops.mlflow
-requirements:
-  - kubernetes >= 24.2.0
 attributes:
-  check_mode:
-    description: Reports what it would do.
-    support: full
   diff_mode:
     description: There is no difference to show that would not be a secret.
     support: none
-  platform:
-    description: Needs Python and a network; nothing of the operating system.
-    platforms: posix
-    support: full
 extends_documentation_fragment:
   - kubernetes.core.k8s_auth_options
+  - mlops.mlflow.release
+  - mlops.mlflow.lease
+  - mlops.mlflow.attributes
   - ansible.builtin.action_common_attributes
 seealso:
   - module: mlops.mlflow.release_render
 """
 
 EXAMPLES = r"""
-- name: See that the credentials are there
-  mlops.mlflow.release_credentials:
-    namespace: mlflow-production
-    values: "{{ {'database-password': mlflow_database_password} | to_json }}"
-  register: credentials
+# Private to this collection: its roles are the examples.
 """
 
 RETURN = r"""
@@ -118,47 +91,27 @@ restart:
   type: str
 """
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
-    AUTH_ARG_SPEC,
-    Api,
-    ApiError,
-)
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.ownership import FIELD_MANAGER
 from ansible_collections.mlops.mlflow.plugins.module_utils._release.credentials import (
     DEFAULT_KEYS,
-    NAME,
-    WORKLOADS,
     run,
 )
+from ansible_collections.mlops.mlflow.plugins.module_utils._release.work import module_of, working
 
 
 def main() -> None:
     """Entry point."""
-    spec = dict(AUTH_ARG_SPEC)
-    spec.update(
-        namespace={"type": "str", "required": True},
-        name={"type": "str", "default": NAME},
-        state={"type": "str", "choices": ["present", "restarted"], "default": "present"},
-        keys={"type": "dict", "default": DEFAULT_KEYS, "no_log": False},
-        # One opaque text each: were they mappings, every value such as "mlflow" would be blanked
-        # out of every message.
-        values={"type": "str", "no_log": True},
-        definitions={"type": "str", "no_log": True},
-        workloads={
-            "type": "list",
-            "elements": "str",
-            "default": WORKLOADS,
-        },
-        field_manager={"type": "str", "default": FIELD_MANAGER},
+    module = module_of(
+        {
+            "state": {"type": "str", "choices": ["present", "restarted"], "default": "present"},
+            "keys": {"type": "dict", "default": DEFAULT_KEYS, "no_log": False},
+            # One opaque text each: were they mappings, every value such as "mlflow" would be
+            # blanked out of every message.
+            "values": {"type": "str", "no_log": True},
+            "definitions": {"type": "str", "no_log": True},
+        }
     )
-    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
-    try:
-        result = run(Api.of(module), module.params, module.check_mode)
-    except ApiError as error:
-        module.fail_json(msg=f"{error}.")
-    else:
-        module.exit_json(**result)
+    with working(module) as (cluster, _progress):
+        module.exit_json(**run(cluster, module.params, module.check_mode))
 
 
 if __name__ == "__main__":

@@ -64,28 +64,19 @@ attributes:
   action:
     description: Runs on the controller.
     support: full
-  check_mode:
-    description: Writes nothing, so it does the same in check mode.
-    support: full
-  diff_mode:
-    description: Has nothing to compare.
-    support: none
   platform:
     description: Needs Python; nothing of the operating system.
     platforms: posix
     support: full
 extends_documentation_fragment:
+  - mlops.mlflow.attributes
   - ansible.builtin.action_common_attributes
 seealso:
   - module: mlops.mlflow.release_variables
 """
 
 EXAMPLES = r"""
-- name: Find the releases that this run is about
-  mlops.mlflow.release_fleet:
-    state: chosen
-  run_once: true
-  register: common_chosen
+# Private to this collection: its roles are the examples.
 """
 
 RETURN = r"""
@@ -113,7 +104,8 @@ outcome:
   sample: unchanged
 msg:
   description:
-    - The table, one line a release; a list of lines, or, where results are shown as YAML, a text.
+    - The table, one line a release, and the reasons; a list of lines, or, where results are shown
+      as YAML, a text.
   returned: with O(state=reported)
   type: raw
 """

@@ -21,14 +21,14 @@ description:
   - With O(stages), what applying the release would change, object by object and by a server-side
     dry run. Defaults, admission and what others own are so taken into account. It fails on a change
     that Kubernetes does not allow, such as another selector, naming the object.
+  - With both, whether the cluster can make the volumes, and whether quotas and limit ranges of the
+    namespace have room for what would be created and restarted. What the account may not see is
+    said.
+  - With O(target), the same of the release that a rollback goes to.
   - With O(whole), what the record says, which credentials would change, and who holds the lock.
 author:
   - mlops.mlflow contributors (@mlops-mlflow)
 options:
-  namespace:
-    description: The namespace of the release.
-    type: str
-    required: true
   kinds:
     description: The kinds of objects, as M(mlops.mlflow.release_render) returns them.
     type: list
@@ -75,18 +75,16 @@ options:
     description:
       - Names of the Secrets that the release renders. Of those that an earlier release applied, one
         is found to be pruned only if its name ends with kustomize's hash, it is not among these,
-        and no release that M(mlops.mlflow.release_record) has recorded needs it.
+        and no recorded release needs it.
       - If not given, no Secret is.
     type: list
     elements: str
-  part_of:
-    description: Value of the label C(app.kubernetes.io/part-of) on objects of the release.
-    type: str
-    default: mlflow
-  field_manager:
-    description: Name under which the release is applied.
-    type: str
-    default: mlops.mlflow
+  target:
+    description:
+      - Whether to look at the release that a rollback goes to, which the record has, instead of
+        O(stages) and O(secrets). It is a failure, with the reason, if there is nowhere to go.
+    type: bool
+    default: false
   whole:
     description: Whether to look at record, credentials and lock, too. Takes O(stages).
     type: bool
@@ -101,23 +99,16 @@ options:
   definitions:
     description: As M(mlops.mlflow.release_credentials) takes them.
     type: str
-requirements:
-  - kubernetes >= 24.2.0
 attributes:
-  check_mode:
-    description: Reads only, so it does the same in check mode.
-    support: full
   diff_mode:
     description:
       - Returns RV(diff), and RV(differences) for a task to show. Ansible itself shows a difference
         only with a task that changes something.
     support: full
-  platform:
-    description: Needs Python and a network; nothing of the operating system.
-    platforms: posix
-    support: full
 extends_documentation_fragment:
   - kubernetes.core.k8s_auth_options
+  - mlops.mlflow.release
+  - mlops.mlflow.attributes
   - ansible.builtin.action_common_attributes
 seealso:
   - module: mlops.mlflow.release_render
@@ -125,15 +116,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Compare the release with the cluster
-  mlops.mlflow.release_look:
-    stages: "{{ release.stages }}"
-    namespace: "{{ release.namespace }}"
-  register: difference
-
-- name: Show what would change
-  ansible.builtin.debug:
-    var: difference.changes
+# Private to this collection: its roles are the examples.
 """
 
 RETURN = r"""
@@ -149,81 +132,160 @@ missing:
   elements: str
 namespace_exists:
   description: Whether the namespace is there.
-  returned: when O(kinds) or O(stages) is given
+  returned: when O(kinds) or O(stages) is given, or O(target)
   type: bool
 changes:
   description: By stage, the objects that applying would change, as C(create KIND/NAME) or
     C(update KIND/NAME).
-  returned: when O(stages) is given
+  returned: when O(stages) is given, or O(target)
   type: dict
   sample: {server: [update Deployment/mlflow]}
 differences:
   description:
     - In diff mode, what would change, one thing a line, and how much that is in all. A Secret is
       named, and nothing of what it holds is shown.
-  returned: when O(stages) is given
+  returned: when O(stages) is given, or O(target)
   type: list
   elements: str
 diff:
   description: In diff mode, the same object by object, as Ansible shows differences.
-  returned: when O(stages) is given, in diff mode
+  returned: when O(stages) is given, or O(target), in diff mode
   type: list
   elements: dict
 settled:
   description: By stage, whether nothing would change and nothing is left to wait for.
-  returned: when O(stages) is given
+  returned: when O(stages) is given, or O(target)
   type: dict
 take_over:
   description: Objects whose fields belong to C(kubectl apply), as C(KIND/NAME).
-  returned: when O(stages) is given
+  returned: when O(stages) is given, or O(target)
   type: list
   elements: str
 failed_jobs:
   description: Jobs of this release that have failed, as definitions to delete.
-  returned: when O(stages) is given
+  returned: when O(stages) is given, or O(target)
   type: list
   elements: dict
 prune:
   description: Objects of an earlier release, as definitions to delete.
-  returned: when O(stages) is given
+  returned: when O(stages) is given, or O(target)
   type: list
   elements: dict
 left_by_backups:
   description:
     - What Jobs of a backup or a restore needed that is no part of the release, as definitions to
       delete. It tells of a run, not of the release, and so is no difference.
-  returned: when O(stages) is given
+  returned: when O(stages) is given, or O(target)
   type: list
   elements: dict
 existing:
-  description: Objects of the release that are there, as C(KIND/NAME).
-  returned: when O(stages) is given
+  description: Objects of the release that are there, and claims of its database, as C(KIND/NAME).
+  returned: when O(stages) is given, or O(target)
   type: list
   elements: str
 restarts:
   description: Workloads whose pods applying would replace, as C(KIND/NAME).
-  returned: when O(stages) is given
+  returned: when O(stages) is given, or O(target)
   type: list
   elements: str
 image:
   description: The image that the Deployment of MLflow's server has now; empty if there is none.
-  returned: when O(stages) is given
+  returned: when O(stages) is given, or O(target)
   type: str
   sample: ghcr.io/mlflow/mlflow:v3.16.1-full
+grow:
+  description: Claims of the database whose volumes are to be larger - C(name), C(from) and C(to).
+  returned: when O(stages) is given, or O(target)
+  type: list
+  elements: dict
+anew:
+  description:
+    - StatefulSets that have to be deleted without their pods and made anew, as definitions to
+      delete, because their templates of claims cannot be changed.
+  returned: when O(stages) is given, or O(target)
+  type: list
+  elements: dict
+notes:
+  description: What of the release is left as it is, and how it is.
+  returned: when O(stages) is given, or O(target)
+  type: list
+  elements: str
+not_ours:
+  description: Kinds of the release that are there and that this account may not change.
+  returned: when O(stages) is given, or O(target)
+  type: list
+  elements: str
+  sample: [Namespace]
 offline:
   description: Objects that M(mlops.mlflow.release_offline) took out of service, as C(KIND/NAME).
-  returned: when O(stages) is given
+  returned: when O(stages) is given, or O(target)
   type: list
   elements: str
 warnings_of_server:
   description: What the API server warned of in the dry runs, such as pods that it would refuse.
-  returned: when O(stages) is given
+  returned: when O(stages) is given, or O(target)
   type: list
   elements: str
+advice:
+  description: What to know before the first write - a line each, which is a warning, too.
+  returned: when O(kinds) and O(stages) are given
+  type: list
+  elements: str
+rotating:
+  description: Which secrets a rotation is about that was begun and not finished.
+  returned: success
+  type: list
+  elements: str
+  sample: [database-password]
 record:
-  description: RV(mlops.mlflow.release_record#module:releases) and what else that module returns.
+  description: What was released here, from the ConfigMap C(mlflow-releases).
   returned: when O(whole)
   type: dict
+  contains:
+    releases:
+      description: The releases that served, the newest first.
+      type: list
+      elements: dict
+      sample:
+        - number: 2
+          version: 3.17.2
+          image: ghcr.io/mlflow/mlflow:v3.17.2-full
+          postgres_image: docker.io/library/postgres:17
+          digest: 0f3c5e7a9b1d2c4e
+          time: "2026-11-25T14:05:09Z"
+          proof: smoke test
+          schema: {tracking: dc11669786a5}
+          backup: {name: 20261125T140301Z, time: "2026-11-25T14:03:01Z", revisions: {}}
+          secrets: [mlflow-credentials]
+    pending:
+      description: The release that was begun and never finished, or nothing.
+      type: dict
+target:
+  description: Where a rollback goes.
+  returned: when O(target)
+  type: dict
+  contains:
+    number:
+      description: The number of that release.
+      type: int
+    name:
+      description: How a person calls it.
+      type: str
+      sample: release 1 (MLflow 3.16.1)
+    left:
+      description: How a person calls the release that is left.
+      type: str
+      sample: release 2 (MLflow 3.17.2)
+    schema:
+      description: The revision that each database had when it was released.
+      type: dict
+      sample: {tracking: b7e2c1a4d9f3}
+    backup:
+      description: The backup taken before its schema was left, or nothing.
+      type: dict
+    release:
+      description: What it applies, as M(mlops.mlflow.release_render) returned it, but for Secrets.
+      type: dict
 credentials:
   description: What M(mlops.mlflow.release_credentials) would do; names only.
   returned: when O(whole)
@@ -240,16 +302,15 @@ nothing_to_do:
   type: bool
 """
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
-    AUTH_ARG_SPEC,
-    Api,
-    ApiError,
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import AUTH_ARG_SPEC, Api
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.errors import (
+    Failure,
+    full_stop,
+    is_to_be_typed,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.ownership import FIELD_MANAGER
-from ansible_collections.mlops.mlflow.plugins.module_utils._release.lock import LeaseError
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.module import Module
 from ansible_collections.mlops.mlflow.plugins.module_utils._release.look import look
-from ansible_collections.mlops.mlflow.plugins.module_utils._release.record import RecordError
+from ansible_collections.mlops.mlflow.plugins.module_utils._release.rotation import unfinished
 from ansible_collections.mlops.mlflow.plugins.module_utils._release.secret_keys import REFERENCES
 
 
@@ -271,8 +332,7 @@ def main() -> None:
         references={**REFERENCES, "default": []},
         stages={"type": "dict"},
         secrets={"type": "list", "elements": "str", "no_log": False},
-        part_of={"type": "str", "default": "mlflow"},
-        field_manager={"type": "str", "default": FIELD_MANAGER},
+        target={"type": "bool", "default": False},
         whole={"type": "bool", "default": False},
         keys={"type": "dict", "default": {}, "no_log": False},
         # One opaque text each: were they mappings, every value such as "mlflow" would be blanked
@@ -280,7 +340,7 @@ def main() -> None:
         values={"type": "str", "no_log": True},
         definitions={"type": "str", "no_log": True},
     )
-    module = AnsibleModule(
+    module = Module(
         argument_spec=spec,
         supports_check_mode=True,
         required_if=[("whole", True, ["stages"])],
@@ -288,11 +348,18 @@ def main() -> None:
     source = f" ({module.params['source']})" if module.params["source"] else ""
     try:
         result = look(Api.of(module), module.params, module._diff)
-    except (ApiError, LeaseError, RecordError) as error:
+    except Failure as error:
+        where = error if is_to_be_typed(error) else f"{error}{source}"
         module.fail_json(
-            msg=f"{error}{source}. Nothing was written.", missing=getattr(error, "missing", [])
+            msg=full_stop(where, "Nothing was written."), missing=getattr(error, "missing", [])
         )
     else:
+        for text in result.get("warnings_of_server") or []:
+            module.warn(f"The API server says of {text}")
+        for text in result.get("advice") or []:
+            module.warn(text)
+        if result.get("rotating"):
+            module.warn(unfinished(result["rotating"]))
         module.exit_json(changed=False, **result)
 
 

@@ -8,33 +8,30 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: release_offline
-short_description: Take a Deployment out of service, and bring it back
+short_description: Take a Deployment and CronJobs out of service, and bring them back
 version_added: 0.1.0
 description:
   - Private to this collection. Its options and what it returns may change in any version.
   - Scales a Deployment to zero and waits until its pods are gone, for a migration during which no
     server may write. The number of replicas is noted on the Deployment in the same write, so that
     whoever comes after a run that was killed can bring it back.
+  - Suspends the CronJobs of the release, too. A backup or a clean-up that the clock starts would
+    hold what the migration or the restore works on. The note on each tells that it is not its owner
+    who suspended it.
   - A HorizontalPodAutoscaler leaves a Deployment of zero replicas alone, and goes on when it is
     back.
 author:
   - mlops.mlflow contributors (@mlops-mlflow)
 options:
-  namespace:
-    description: The namespace of the release.
-    type: str
-    required: true
-  name:
-    description: Name of the Deployment.
-    type: str
-    default: mlflow
   state:
     description:
-      - V(present) takes it out of service.
+      - V(present) suspends the CronJobs, and takes the Deployment out of service.
+      - V(suspended) suspends the CronJobs only.
       - V(absent) brings it back with as many replicas as it had, if it was taken out of service.
-        Replicas that somebody else has set meanwhile are left as they are.
+        Replicas that somebody else has set meanwhile are left as they are. So are CronJobs that
+        their owner has suspended.
     type: str
-    choices: [present, absent]
+    choices: [present, suspended, absent]
     default: present
   restore:
     description:
@@ -43,51 +40,24 @@ options:
         can tell that restore from anything else.
     type: str
     default: ""
-  timeout:
-    description: For how many seconds to wait until the pods are gone.
-    type: int
-    default: 90
-requirements:
-  - kubernetes >= 24.2.0
 attributes:
   action:
     description: Has an action plugin of the same name.
     details: It shows on standard error which pods are being waited for.
     support: full
-  check_mode:
-    description: Can run in check mode, and says what it would do without changing anything.
-    support: full
-  diff_mode:
-    description: Has nothing to compare.
-    support: none
-  platform:
-    description: Needs Python and a network; nothing of the operating system.
-    platforms: posix
-    support: full
 extends_documentation_fragment:
   - kubernetes.core.k8s_auth_options
+  - mlops.mlflow.release
   - mlops.mlflow.lease
+  - mlops.mlflow.attributes
   - ansible.builtin.action_common_attributes
 seealso:
   - module: mlops.mlflow.release_look
-  - module: mlops.mlflow.release_lock
+  - module: mlops.mlflow.release_begin
 """
 
 EXAMPLES = r"""
-- name: Migrate while nothing is served
-  block:
-    - name: Take the server out of service
-      mlops.mlflow.release_offline:
-        namespace: mlflow-production
-    - name: Wait for the migration
-      mlops.mlflow.wait_for_rollout:
-        resources:
-          - {kind: Job, name: mlflow-migration, namespace: mlflow-production}
-  always:
-    - name: Bring the server back
-      mlops.mlflow.release_offline:
-        namespace: mlflow-production
-        state: absent
+# Private to this collection: its roles are the examples.
 """
 
 RETURN = r"""
@@ -100,28 +70,24 @@ replicas:
 import time
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
-    AUTH_ARG_SPEC,
-    Api,
-    ApiError,
-)
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Api, ApiError
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import CRON_JOB
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.ownership import (
     OFFLINE_ANNOTATION,
     RESTORE_ANNOTATION,
+    SUSPENDED_ANNOTATION,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._release.lock import (
-    LEASE_ARG_SPEC,
-    LeaseError,
-    Progress,
-    renewing,
-)
+from ansible_collections.mlops.mlflow.plugins.module_utils._release.lock import Progress
 from ansible_collections.mlops.mlflow.plugins.module_utils._release.progress import (
     progress_from_environment,
 )
+from ansible_collections.mlops.mlflow.plugins.module_utils._release.work import module_of, working
 
 _ATTEMPTS = 5
 _LOOK_EVERY = 0.5
+_SERVER = "mlflow"
+# Seconds for its pods to end.
+_GONE_WITHIN = 90.0
 _MERGE_PATCH = "application/merge-patch+json"
 
 Object = dict[str, t.Any]
@@ -141,12 +107,7 @@ class Switch:
         self._write = write
 
     def _read(self) -> Object | None:
-        answer = self._cluster.request("GET", self._path)
-        if answer.status == 404:
-            return None
-        if answer.status != 200:
-            raise ApiError(0, f"{self._name} cannot be read: {answer.message}")
-        return answer.body
+        return self._cluster.find(self._path, self._name)
 
     def _patch(self, item: Object, note: str | None, replicas: int) -> bool:
         """Write notes and replicas together; False if the Deployment has changed since."""
@@ -205,12 +166,9 @@ class Switch:
         selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
         start = time.monotonic()
         while True:
-            answer = self._cluster.request("GET", self._pods, query={"labelSelector": selector})
-            if answer.status != 200:
-                raise ApiError(0, f"the pods of {self._name} cannot be listed: {answer.message}")
             left = [
                 pod["metadata"]["name"]
-                for pod in answer.body.get("items") or []
+                for pod in self._cluster.items(self._pods, f"the pods of {self._name}", selector)
                 if (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
             ]
             if not left:
@@ -240,6 +198,39 @@ class Switch:
         return int(((self._read() or {}).get("spec") or {}).get("replicas", 0))
 
 
+class Clock:
+    """The CronJobs of a release, which run or are suspended."""
+
+    def __init__(self, cluster: Api, namespace: str, write: bool) -> None:
+        self._cluster = cluster
+        self._path = CRON_JOB.path(namespace)
+        self._write = write
+
+    def suspend(self) -> bool:
+        """Suspend those that run; whether there was one."""
+        return self._set(lambda item: not item["spec"].get("suspend"), "true")
+
+    def resume(self) -> bool:
+        """Let those run that were suspended here; whether there was one."""
+        return self._set(lambda item: bool(_annotation(item, SUSPENDED_ANNOTATION)), None)
+
+    def _set(self, chosen: t.Callable[[Object], bool], mark: str | None) -> bool:
+        ours = "app.kubernetes.io/part-of=mlflow"
+        found = [item for item in self._cluster.items(self._path, "CronJobs", ours) if chosen(item)]
+        for item in found if self._write else []:
+            name = item["metadata"]["name"]
+            body = {
+                "metadata": {"annotations": {SUSPENDED_ANNOTATION: mark}},
+                "spec": {"suspend": mark is not None},
+            }
+            path = f"{self._path}/{name}"
+            done = self._cluster.request("PATCH", path, body, None, _MERGE_PATCH)
+            if done.status not in (200, 404):
+                verb = "suspended" if mark else "resumed"
+                raise ApiError(0, f"CronJob {name} cannot be {verb}: {done.message}")
+        return bool(found)
+
+
 def noted(item: Object) -> str:
     """Return how many replicas a Deployment had before it was taken out of service, or nothing."""
     note = _annotation(item, OFFLINE_ANNOTATION)
@@ -252,35 +243,27 @@ def _annotation(item: Object, name: str) -> str:
 
 def main() -> None:
     """Entry point."""
-    spec = dict(AUTH_ARG_SPEC)
-    spec.update(
-        namespace={"type": "str", "required": True},
-        name={"type": "str", "default": "mlflow"},
-        state={"type": "str", "choices": ["present", "absent"], "default": "present"},
-        restore={"type": "str", "default": ""},
-        timeout={"type": "int", "default": 90},
-        lease=LEASE_ARG_SPEC,
+    states = ["present", "suspended", "absent"]
+    module = module_of(
+        {
+            "state": {"type": "str", "choices": states, "default": "present"},
+            "restore": {"type": "str", "default": ""},
+        }
     )
-    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     params = module.params
-    try:
-        cluster = Api.of(module)
-        switch = Switch(
-            cluster,
-            params["namespace"],
-            params["name"],
-            not module.check_mode,
-            params["restore"],
-        )
-        held = None if module.check_mode else params["lease"]
-        with renewing(cluster, held, progress_from_environment()) as progress:
+    write = not module.check_mode
+    with working(module, progress_from_environment()) as (cluster, progress):
+        switch = Switch(cluster, params["namespace"], _SERVER, write, params["restore"])
+        clock = Clock(cluster, params["namespace"], write)
+        if params["state"] == "absent":
+            # The server first: whatever keeps a CronJob suspended, MLflow serves.
+            changed = switch.bring_back()
+            changed = clock.resume() or changed
+        else:
+            changed = clock.suspend()
             if params["state"] == "present":
-                changed = switch.take_out(params["timeout"], progress)
-            else:
-                changed = switch.bring_back()
+                changed = switch.take_out(_GONE_WITHIN, progress) or changed
         module.exit_json(changed=changed, replicas=switch.replicas())
-    except (ApiError, LeaseError) as error:
-        module.fail_json(msg=f"{error}.")
 
 
 if __name__ == "__main__":

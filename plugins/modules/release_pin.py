@@ -13,7 +13,7 @@ author:
   - mlops.mlflow contributors (@mlops-mlflow)
 description:
   - Private to this collection. Its options and what it returns may change in any version.
-  - Asks the registry of each image, with skopeo, for the manifest behind its tag, reckons its
+  - Asks the registry of each image, with skopeo, for the manifest behind its tag, computes its
     digest, and writes C(name:tag@sha256:digest) into a file of variables.
   - A digest that the reference has already is asked for again, so that a tag that moved is seen.
   - Either every image is resolved and the file is written, in one step, or nothing is.
@@ -48,11 +48,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Pin MLflow's image
-  mlops.mlflow.release_pin:
-    images:
-      mlflow_image: ghcr.io/mlflow/mlflow:v3.17.2-full
-    path: inventories/production/group_vars/all.yml
+# Private to this collection: its roles are the examples.
 """
 
 RETURN = r"""
@@ -73,7 +69,7 @@ import re
 import subprocess
 import tempfile
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.module import Module
 
 try:
     import yaml
@@ -185,7 +181,7 @@ def write(path: str, text: str) -> None:
 
 def main() -> None:
     """Resolve everything, then write."""
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             "images": {"type": "dict", "required": True},
             "path": {"type": "path", "required": True},

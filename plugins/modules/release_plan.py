@@ -36,7 +36,7 @@ options:
     type: dict
     default: {}
   connections:
-    description: What M(mlops.mlflow.release_check) reckoned of the connections to Postgres.
+    description: What M(mlops.mlflow.release_check) found out about the connections to Postgres.
     type: dict
     default: {}
   strategy:
@@ -48,6 +48,10 @@ options:
     description: Whether a backup is taken before another MLflow works on the database.
     type: bool
     default: false
+  rehearsal:
+    description: What a rehearsal of the migration has found, or nothing.
+    type: dict
+    default: {}
   prune:
     description: Whether objects that the release no longer has are removed.
     type: bool
@@ -56,17 +60,12 @@ attributes:
   action:
     description: Runs on the controller.
     support: full
-  check_mode:
-    description: Reads only, so it does the same in check mode.
-    support: full
-  diff_mode:
-    description: Has nothing to compare.
-    support: none
   platform:
     description: Needs Python; nothing of the operating system.
     platforms: posix
     support: full
 extends_documentation_fragment:
+  - mlops.mlflow.attributes
   - ansible.builtin.action_common_attributes
 seealso:
   - module: mlops.mlflow.release_look
@@ -74,16 +73,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Plan
-  mlops.mlflow.release_plan:
-    release: "{{ preflight_release }}"
-    difference: "{{ plan_difference }}"
-    info: "{{ plan_info }}"
-  register: plan_result
-
-- name: Show it
-  ansible.builtin.debug:
-    msg: "{{ plan_result.report }}"
+# Private to this collection: its roles are the examples.
 """
 
 RETURN = r"""
@@ -91,6 +81,11 @@ nothing_to_do:
   description: Whether the deployment would change nothing.
   returned: success
   type: bool
+rotation:
+  description: Which secrets a rotation is about that was cut off, and that the deployment finishes.
+  returned: success
+  type: list
+  elements: str
 namespace:
   description: The namespace of the release.
   returned: success
@@ -145,6 +140,15 @@ schema:
   returned: success
   type: dict
   sample: {moves: true, from: b7e2c1a4d9f3, to: dc11669786a5, words: b7e2c1a4d9f3 → dc11669786a5}
+rehearsal:
+  description: What the migration took on a copy of the database; null where it was not rehearsed.
+  returned: success
+  type: dict
+  sample:
+    backup: 20261129T021700Z
+    time: "2026-11-29T02:17:00Z"
+    took: 41 s, spans locked 29 s
+    schema: {}
 downtime:
   description:
     - C(expected) is V(none), V(rolling) (none either), V(database), V(recreate) or V(offline);

@@ -115,13 +115,14 @@ options:
   proxy_timeout:
     description: Seconds after which the Ingress or the Gateway gives a request up.
     type: int
-  service_type:
-    description: Type of the Service, if not the overlay's.
-    type: str
-    default: ""
-  node_port:
-    description: Port on the nodes.
-    type: int
+  service:
+    description: What of the Service is not as the overlay says, as C(mlflow_service) has it.
+    type: dict
+    default: {}
+  pod:
+    description: What pods have beside what the overlay says, as C(mlflow_pod) has it.
+    type: dict
+    default: {}
   storage_class:
     description: StorageClass of the volumes.
     type: str
@@ -154,6 +155,10 @@ options:
     default: false
   backup_schedule:
     description: When backups are taken, as a CronJob's schedule.
+    type: str
+    default: ""
+  backup_drill_schedule:
+    description: When the latest backup is restored as a test, as a CronJob's schedule.
     type: str
     default: ""
   backup_keep:
@@ -196,17 +201,8 @@ attributes:
   action:
     description: Runs on the controller.
     support: full
-  check_mode:
-    description: Writes only to a temporary folder on the controller, so it does the same.
-    support: full
-  diff_mode:
-    description: Has nothing to compare.
-    support: none
-  platform:
-    description: Needs Python and a network; nothing of the operating system.
-    platforms: posix
-    support: full
 extends_documentation_fragment:
+  - mlops.mlflow.attributes
   - ansible.builtin.action_common_attributes
 seealso:
   - module: mlops.mlflow.release_variables
@@ -215,18 +211,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Build the release
-  mlops.mlflow.release_render:
-    overlay: /srv/deploy/mlflow-overlay
-    namespace: mlflow
-  register: release
-
-- name: Apply one stage
-  kubernetes.core.k8s:
-    definition: "{{ release.stages.database }}"
-    apply: true
-    server_side_apply:
-      field_manager: mlops.mlflow
+# Private to this collection: its roles are the examples.
 """
 
 RETURN = r"""

@@ -21,19 +21,19 @@ description:
 author:
   - mlops.mlflow contributors (@mlops-mlflow)
 options:
-  namespace:
-    description: The namespace of the release.
-    type: str
-    required: true
   state:
     description:
       - V(begun) decides on the new values and lets the new database role in.
       - V(switched) sets the administrator's password and puts the new values into the release's
         Secret. Pods that start from then on have them.
       - V(finished) waits until no pod has the old values, encrypts anew, shuts the old role out and
-        forgets the old values.
+        forgets the old values; but for keys with which something in a backup may be encrypted, each
+        of which is kept in a Secret C(mlflow-keys-FINGERPRINT).
+      - V(kept) sees that the keys of O(fingerprints) are kept so.
+      - V(reopened) encrypts anew, with the keys that pods have, what a restored backup has with
+        those.
     type: str
-    choices: [begun, switched, finished]
+    choices: [begun, switched, finished, kept, reopened]
     required: true
   secrets:
     description: Keys of C(mlflow-credentials) to give new values.
@@ -46,6 +46,10 @@ options:
       - flask-secret-key
       - webhook-encryption-key
       - kek-passphrase
+  fingerprints:
+    description: For V(kept) and V(reopened), fingerprints of keys, by their names.
+    type: dict
+    default: {}
   values:
     description: JSON text of a mapping from keys to new values that are given.
     type: str
@@ -53,38 +57,25 @@ options:
     description:
       - Whether to change a key with which something is encrypted although MLflow cannot read that
         from the first new pod until all are new.
+      - With V(kept) and V(reopened), whether to go on without keys that are not kept.
     type: bool
     default: false
-  timeout:
-    description: Seconds to wait for old pods to end.
-    type: int
-    default: 100
-requirements:
-  - kubernetes >= 24.2.0
 attributes:
-  check_mode:
-    description: Says what would change.
-    support: full
   diff_mode:
     description: There is no difference to show that would not be a secret.
     support: none
-  platform:
-    description: Needs Python and a network; nothing of the operating system.
-    platforms: posix
-    support: full
 extends_documentation_fragment:
   - kubernetes.core.k8s_auth_options
+  - mlops.mlflow.release
+  - mlops.mlflow.lease
+  - mlops.mlflow.attributes
   - ansible.builtin.action_common_attributes
 seealso:
   - module: mlops.mlflow.release_credentials
 """
 
 EXAMPLES = r"""
-- name: Begin
-  mlops.mlflow.release_rotation:
-    namespace: mlflow-production
-    state: begun
-    secrets: [database-password]
+# Private to this collection: its roles are the examples.
 """
 
 RETURN = r"""
@@ -99,8 +90,13 @@ restart:
   type: str
 encrypted:
   description: How many rows were encrypted anew, and how many could not be read before either.
-  returned: when O(state=finished)
+  returned: when O(state=finished) or O(state=reopened)
   type: dict
+missing:
+  description: Keys of O(fingerprints) that are not kept.
+  returned: when O(state=kept) or O(state=reopened)
+  type: list
+  elements: str
 """
 
 import base64
@@ -109,33 +105,33 @@ import json
 import time
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
-    AUTH_ARG_SPEC,
-    Api,
-    ApiError,
-)
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Api, ApiError
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.ownership import FIELD_MANAGER
 from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow.readiness import address
 from ansible_collections.mlops.mlflow.plugins.module_utils._release.rotation import (
     ENCRYPTING,
+    KEPT,
     KEYS,
+    NAME,
     READ_AT_START,
     REENCRYPT,
+    ROTATING,
     USERNAME,
     Plan,
     RotationError,
     Values,
     count_input,
+    fingerprint,
     let_in,
     plan,
     reencrypt_input,
+    reopen_input,
     scram_verifier,
     shut_out,
 )
+from ansible_collections.mlops.mlflow.plugins.module_utils._release.work import module_of, working
 
 CREDENTIALS = "mlflow-credentials"
-ROTATION = "mlflow-rotation"
 WORD = "mlops.mlflow/credentials"
 SWITCHED = "mlops.mlflow/switched"
 _MERGE_PATCH = "application/merge-patch+json"
@@ -163,33 +159,29 @@ class Rotation:
 
     # --- objects ----------------------------------------------------------------------------------
 
-    def _request(self, method: str, path: str, what: str, *arguments: t.Any) -> Object | None:
+    def _request(self, method: str, path: str, what: str, *arguments: t.Any) -> Object:
         answer = self._cluster.request(method, path, *arguments)
-        if answer.status == 404 and method in ("GET", "DELETE"):
-            return None
-        if answer.status not in (200, 201, 202):
+        if answer.status not in (200, 201, 202) and (method, answer.status) != ("DELETE", 404):
             # The API server's own words may quote what it does not like.
             reason = answer.body.get("reason") or f"HTTP {answer.status}"
-            raise RotationError(f"{what} cannot be read or written ({reason})")
+            raise RotationError(f"{what} cannot be written ({reason})")
         return answer.body
 
     def _secret(self, name: str) -> Object | None:
-        return self._request("GET", self._secret_path(name), f"Secret {name}")
+        return self._cluster.find(self._secret_path(name), f"Secret {name}")
 
     def _secret_path(self, name: str) -> str:
         return f"/api/v1/namespaces/{self._namespace}/secrets/{name}"
 
     def _begun(self) -> tuple[Plan, Object]:
-        item = self._secret(ROTATION) or {}
+        item = self._secret(NAME) or {}
         return Plan.decoded(item.get("data") or {}), item
 
     def _pods(self, selector: str) -> list[Object]:
         path = f"/api/v1/namespaces/{self._namespace}/pods"
-        answer = self._request("GET", path, "pods", None, {"labelSelector": selector})
-        items: list[Object] = (answer or {}).get("items") or []
         return [
             pod
-            for pod in items
+            for pod in self._cluster.items(path, "pods", selector)
             if (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
         ]
 
@@ -210,6 +202,7 @@ class Rotation:
 
     def _execute(self, pod: Object, container: str, command: list[str], stdin: str) -> str:
         name = pod["metadata"]["name"]
+        self._cluster.before_write()
         try:
             code, output, errors = self._cluster.execute(
                 self._namespace, name, container, command, _SECONDS, stdin
@@ -246,6 +239,7 @@ class Rotation:
         """Ask MLflow as a user; return the status."""
         pod = self._ready_pod("server")
         port, prefix = address(pod["spec"]["containers"][0])
+        self._cluster.before_write()
         tunnel = self._cluster.port_forward(self._namespace, pod["metadata"]["name"], port)
         tunnel.settimeout(30)
         connection = http.client.HTTPConnection("localhost", port, timeout=30)
@@ -328,13 +322,18 @@ class Rotation:
             "apiVersion": "v1",
             "kind": "Secret",
             "type": "Opaque",
-            "metadata": {"name": ROTATION, "namespace": self._namespace, "labels": _LABELS},
+            "metadata": {
+                "name": NAME,
+                "namespace": self._namespace,
+                "labels": _LABELS,
+                "annotations": {ROTATING: ",".join(found.keys)},
+            },
             "data": found.encoded(),
         }
-        what = f"Secret {ROTATION}"
+        what = f"Secret {NAME}"
         query = {"fieldManager": FIELD_MANAGER}
         if there:
-            self._request("PATCH", self._secret_path(ROTATION), what, body, query, _MERGE_PATCH)
+            self._request("PATCH", self._secret_path(NAME), what, body, query, _MERGE_PATCH)
         else:
             path = f"/api/v1/namespaces/{self._namespace}/secrets"
             self._request("POST", path, what, body, query)
@@ -360,8 +359,8 @@ class Rotation:
             now = self._cluster.server_wall(time.monotonic())
             at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
             body = {"metadata": {"annotations": {SWITCHED: at}}}
-            path = self._secret_path(ROTATION)
-            self._request("PATCH", path, f"Secret {ROTATION}", body, None, _MERGE_PATCH)
+            path = self._secret_path(NAME)
+            self._request("PATCH", path, f"Secret {NAME}", body, None, _MERGE_PATCH)
         return found
 
     def finish(self) -> tuple[Plan, dict[str, t.Any]]:
@@ -370,15 +369,65 @@ class Rotation:
         if not found.new or not self._write:
             return found, {}
         if set(found.new) & set(READ_AT_START):
-            self._wait_for_old_pods(kept, self._params["timeout"])
+            self._wait_for_old_pods(kept, _SECONDS)
         encrypted: dict[str, t.Any] = {}
         if set(found.new) & set(ENCRYPTING):
+            self._keep_for_backups(found.old)
             encrypted = self._reencrypt(reencrypt_input(found.old, found.new))
         if USERNAME in found.old:
             self._psql(shut_out(found.old[USERNAME].decode()))
-        self._request("DELETE", self._secret_path(ROTATION), f"Secret {ROTATION}")
+        self._request("DELETE", self._secret_path(NAME), f"Secret {NAME}")
         self.changed = True
         return found, encrypted
+
+    def _keep_for_backups(self, old: Values) -> None:
+        """Keep what a backup of before may need; never deleted here, nobody knows all backups."""
+        for key in sorted(set(old) & set(ENCRYPTING)):
+            name = KEPT + fingerprint(key, old[key])
+            if self._secret(name) is None:
+                body = {
+                    "apiVersion": "v1",
+                    "kind": "Secret",
+                    "type": "Opaque",
+                    "metadata": {"name": name, "namespace": self._namespace, "labels": _LABELS},
+                    "data": {key: base64.b64encode(old[key]).decode()},
+                }
+                path = f"/api/v1/namespaces/{self._namespace}/secrets"
+                query = {"fieldManager": FIELD_MANAGER}
+                self._request("POST", path, f"Secret {name}", body, query)
+
+    def kept(self) -> tuple[Values, list[str]]:
+        """Return the keys of a backup, and the names of those that are not kept."""
+        found: Values = {}
+        missing: dict[str, str] = {}
+        for key, mark in sorted(self._params["fingerprints"].items()):
+            data = (self._secret(KEPT + mark) or {}).get("data") or {}
+            value = base64.b64decode(data.get(key, ""))
+            if key in ENCRYPTING and value and fingerprint(key, value) == mark:
+                found[key] = value
+            else:
+                missing[key] = mark
+        if missing and not self._params["force"]:
+            how = "\n".join(
+                f"kubectl -n {self._namespace} create secret generic {KEPT}{mark} "
+                f"--from-file={key}=FILE"
+                for key, mark in missing.items()
+            )
+            raise RotationError(
+                f"the backup was encrypted with another {', '.join(missing)} than this release "
+                "has, and no Secret keeps it. To restore without it, and lose what is encrypted "
+                f"with it, set mlflow_restore_foreign. To give it: {how}"
+            )
+        return found, list(missing)
+
+    def reopen(self) -> tuple[dict[str, t.Any], list[str]]:
+        """Encrypt anew what a restored backup has with older keys."""
+        found, missing = self.kept()
+        if not found or not self._write:
+            return {}, missing
+        encrypted = self._reencrypt(reopen_input(found))
+        self.changed = any(said["changed"] for said in encrypted.values())
+        return encrypted, missing
 
     def _wait_for_old_pods(self, kept: Object, timeout: float) -> None:
         """Wait until no pod is left that was started with the old values."""
@@ -410,6 +459,9 @@ class Rotation:
 def run(cluster: Api, params: dict[str, t.Any], write: bool) -> dict[str, t.Any]:
     """Take one step."""
     work = Rotation(cluster, params, write)
+    if params["state"] in ("kept", "reopened"):
+        done, missing = work.reopen() if params["state"] == "reopened" else ({}, work.kept()[1])
+        return {"changed": work.changed, "encrypted": done, "missing": missing}
     encrypted: dict[str, t.Any] = {}
     if params["state"] == "begun":
         found = work.begin()
@@ -430,28 +482,19 @@ def run(cluster: Api, params: dict[str, t.Any], write: bool) -> dict[str, t.Any]
 
 def main() -> None:
     """Entry point."""
-    spec = dict(AUTH_ARG_SPEC)
-    spec.update(
-        namespace={"type": "str", "required": True},
-        state={"type": "str", "choices": ["begun", "switched", "finished"], "required": True},
-        secrets={
-            "type": "list",
-            "elements": "str",
-            "choices": list(KEYS),
-            "default": [],
-            "no_log": False,
-        },
-        values={"type": "str", "no_log": True},
-        force={"type": "bool", "default": False},
-        timeout={"type": "int", "default": 100},
+    states = ["begun", "switched", "finished", "kept", "reopened"]
+    keys = {"type": "list", "elements": "str", "choices": list(KEYS), "default": []}
+    module = module_of(
+        {
+            "state": {"type": "str", "choices": states, "required": True},
+            "fingerprints": {"type": "dict", "default": {}, "no_log": False},
+            "secrets": {**keys, "no_log": False},
+            "values": {"type": "str", "no_log": True},
+            "force": {"type": "bool", "default": False},
+        }
     )
-    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
-    try:
-        result = run(Api.of(module), module.params, not module.check_mode)
-    except (RotationError, ApiError) as error:
-        module.fail_json(msg=f"{error}.")
-    else:
-        module.exit_json(**result)
+    with working(module) as (cluster, _progress):
+        module.exit_json(**run(cluster, module.params, not module.check_mode))
 
 
 if __name__ == "__main__":

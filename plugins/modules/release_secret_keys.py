@@ -17,10 +17,6 @@ description:
 author:
   - mlops.mlflow contributors (@mlops-mlflow)
 options:
-  namespace:
-    description: The namespace of the release.
-    type: str
-    required: true
   references:
     description: What has to be there.
     type: list
@@ -49,32 +45,17 @@ options:
     description: For how many seconds to wait for them.
     type: int
     default: 0
-requirements:
-  - kubernetes >= 24.2.0
-attributes:
-  check_mode:
-    description: Reads only, so it does the same in check mode.
-    support: full
-  diff_mode:
-    description: Has nothing to compare.
-    support: none
-  platform:
-    description: Needs Python and a network; nothing of the operating system.
-    platforms: posix
-    support: full
 extends_documentation_fragment:
   - kubernetes.core.k8s_auth_options
+  - mlops.mlflow.release
+  - mlops.mlflow.attributes
   - ansible.builtin.action_common_attributes
 seealso:
   - module: mlops.mlflow.release_credentials
 """
 
 EXAMPLES = r"""
-- name: See that the database's Secret is there
-  mlops.mlflow.release_secret_keys:
-    namespace: mlflow-production
-    references:
-      - {variable: mlflow_secrets.database-password, secret: cluster-app, key: password}
+# Private to this collection: its roles are the examples.
 """
 
 RETURN = r"""
@@ -87,12 +68,13 @@ missing:
 
 import time
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
     AUTH_ARG_SPEC,
     Api,
     ApiError,
 )
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.errors import full_stop
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.module import Module
 from ansible_collections.mlops.mlflow.plugins.module_utils._release.secret_keys import (
     REFERENCES,
     Keys,
@@ -111,8 +93,8 @@ def main() -> None:
         external_secret={"type": "str", "default": "", "no_log": False},
         timeout={"type": "int", "default": 0},
     )
-    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
-    written = "" if module.params["timeout"] else " Nothing was written."
+    module = Module(argument_spec=spec, supports_check_mode=True)
+    written = "" if module.params["timeout"] else "Nothing was written."
     end = time.monotonic() + module.params["timeout"]
     try:
         keys = Keys(Api.of(module), module.params)
@@ -121,10 +103,10 @@ def main() -> None:
             time.sleep(_PAUSE)
             found = keys.look()
     except ApiError as error:
-        module.fail_json(msg=f"{error}.{written}", missing=[])
+        module.fail_json(msg=full_stop(error, written), missing=[])
     else:
         if found:
-            module.fail_json(msg=f"{'; '.join(found)}.{written}", missing=found)
+            module.fail_json(msg=full_stop("\n".join(found), written), missing=found)
         module.exit_json(changed=False)
 
 

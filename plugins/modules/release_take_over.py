@@ -26,39 +26,22 @@ options:
     description: The objects by stage, as M(mlops.mlflow.release_render) returns them.
     type: dict
     required: true
-  namespace:
-    description: The namespace of the release.
-    type: str
-    required: true
-  field_manager:
-    description: Name under which the release is applied.
-    type: str
-    default: mlops.mlflow
-requirements:
-  - kubernetes >= 24.2.0
 attributes:
-  check_mode:
-    description: Reports what it would take over.
-    support: full
   diff_mode:
     description: No field changes its value.
     support: none
-  platform:
-    description: Needs Python and a network; nothing of the operating system.
-    platforms: posix
-    support: full
 extends_documentation_fragment:
   - kubernetes.core.k8s_auth_options
+  - mlops.mlflow.release
+  - mlops.mlflow.lease
+  - mlops.mlflow.attributes
   - ansible.builtin.action_common_attributes
 seealso:
   - module: mlops.mlflow.release_look
 """
 
 EXAMPLES = r"""
-- name: Take over what kubectl applied
-  mlops.mlflow.release_take_over:
-    stages: "{{ release.stages }}"
-    namespace: "{{ release.namespace }}"
+# Private to this collection: its roles are the examples.
 """
 
 RETURN = r"""
@@ -71,34 +54,25 @@ objects:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
-    AUTH_ARG_SPEC,
-    Api,
-    ApiError,
-)
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Api, ApiError
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.ownership import (
-    FIELD_MANAGER,
     identity,
     take_over_patch,
 )
+from ansible_collections.mlops.mlflow.plugins.module_utils._release.work import module_of, working
 
 _ATTEMPTS = 5
 
 
-def take_over(
-    cluster: Api, item: dict[str, t.Any], namespace: str, manager: str, write: bool
-) -> bool:
+def take_over(cluster: Api, item: dict[str, t.Any], namespace: str, write: bool) -> bool:
     """Take one object over; whether there was anything to take."""
     path = cluster.path_of(item, namespace)
     name = "/".join(identity(item))
     for _attempt in range(_ATTEMPTS):
-        answer = cluster.request("GET", path)
-        if answer.status == 404:
+        there = cluster.find(path, name)
+        if there is None:
             return False
-        if answer.status != 200:
-            raise ApiError(0, f"{name} cannot be read: {answer.message}")
-        patch = take_over_patch(answer.body, item, manager)
+        patch = take_over_patch(there, item)
         if not patch or not write:
             return bool(patch)
         done = cluster.request("PATCH", path, patch, None, "application/json-patch+json")
@@ -111,30 +85,19 @@ def take_over(
 
 def main() -> None:
     """Entry point."""
-    spec = dict(AUTH_ARG_SPEC)
-    spec.update(
-        stages={"type": "dict", "required": True},
-        namespace={"type": "str", "required": True},
-        field_manager={"type": "str", "default": FIELD_MANAGER},
+    module = module_of(
+        {
+            "stages": {"type": "dict", "required": True},
+        }
     )
-    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     params = module.params
-    taken = []
-    try:
-        cluster = Api.of(module)
-        for items in params["stages"].values():
-            for item in items:
-                if take_over(
-                    cluster,
-                    item,
-                    params["namespace"],
-                    params["field_manager"],
-                    not module.check_mode,
-                ):
-                    taken.append("/".join(identity(item)))
-    except ApiError as error:
-        module.fail_json(msg=f"{error}.", objects=taken)
-    else:
+    with working(module) as (cluster, _progress):
+        taken = [
+            "/".join(identity(item))
+            for items in params["stages"].values()
+            for item in items
+            if take_over(cluster, item, params["namespace"], not module.check_mode)
+        ]
         module.exit_json(changed=bool(taken), objects=taken)
 
 

@@ -23,10 +23,6 @@ description:
 author:
   - mlops.mlflow contributors (@mlops-mlflow)
 options:
-  namespace:
-    description: The namespace of the release. One that does not exist holds nothing to remove.
-    type: str
-    required: true
   delete:
     description:
       - What is to go beside the release, each as C(PersistentVolumeClaim/NAME), C(Secret/NAME) or
@@ -34,57 +30,28 @@ options:
     type: list
     elements: str
     default: []
-  part_of:
-    description: Value of the label C(app.kubernetes.io/part-of) on objects of the release.
-    type: str
-    default: mlflow
-  field_manager:
-    description: Name under which the release was applied.
-    type: str
-    default: mlops.mlflow
   timeout:
     description: For how many seconds to wait, in each step, until what was deleted is gone.
     type: int
     default: 300
-requirements:
-  - kubernetes >= 24.2.0
 attributes:
   action:
     description: Has an action plugin of the same name.
     details: It shows on standard error what is being waited for.
     support: full
-  check_mode:
-    description: Can run in check mode, and says what it would remove without removing anything.
-    support: full
-  diff_mode:
-    description: Has nothing to compare.
-    support: none
-  platform:
-    description: Needs Python and a network; nothing of the operating system.
-    platforms: posix
-    support: full
 extends_documentation_fragment:
   - kubernetes.core.k8s_auth_options
+  - mlops.mlflow.release
   - mlops.mlflow.lease
+  - mlops.mlflow.attributes
   - ansible.builtin.action_common_attributes
 seealso:
   - module: mlops.mlflow.release_look
-  - module: mlops.mlflow.release_lock
+  - module: mlops.mlflow.release_begin
 """
 
 EXAMPLES = r"""
-- name: Remove a release, and keep its volumes and its credentials
-  mlops.mlflow.release_teardown:
-    namespace: mlflow-production
-
-- name: Remove a release and everything it ever stored
-  mlops.mlflow.release_teardown:
-    namespace: mlflow-rehearsal
-    delete:
-      - PersistentVolumeClaim/data-postgres-0
-      - PersistentVolumeClaim/mlflow-artifacts
-      - Secret/mlflow-credentials
-      - Namespace/mlflow-rehearsal
+# Private to this collection: its roles are the examples.
 """
 
 RETURN = r"""
@@ -119,25 +86,17 @@ namespace_exists:
 import time
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.access import Permission, missing
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
-    AUTH_ARG_SPEC,
-    Api,
-    ApiError,
-)
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Api, ApiError
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.errors import Failure, full_stop
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import Kind
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.ownership import FIELD_MANAGER
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.module import Module
 from ansible_collections.mlops.mlflow.plugins.module_utils._release import teardown
-from ansible_collections.mlops.mlflow.plugins.module_utils._release.lock import (
-    LEASE_ARG_SPEC,
-    LeaseError,
-    Progress,
-    renewing,
-)
+from ansible_collections.mlops.mlflow.plugins.module_utils._release.lock import Progress, renewing
 from ansible_collections.mlops.mlflow.plugins.module_utils._release.progress import (
     progress_from_environment,
 )
+from ansible_collections.mlops.mlflow.plugins.module_utils._release.work import module_of
 
 _LOOK_EVERY = 0.5
 _WITH_PODS = ("CronJob", "Job", "Deployment", "DaemonSet", "StatefulSet")
@@ -178,13 +137,10 @@ class Teardown:
     def look(self) -> tuple[teardown.Plan, bool]:
         """Return what is to be done, and whether the namespace is there."""
         path = f"/api/v1/namespaces/{self._namespace}"
-        answer = self._cluster.request("GET", path)
-        if answer.status not in (200, 404):
-            raise ApiError(0, f"the namespace {self._namespace} cannot be read: {answer.message}")
+        space = self._cluster.find(path, f"the namespace {self._namespace}")
         objects: list[Object] = []
-        space: Object | None = None
-        if answer.status == 200:
-            space = {**answer.body, "apiVersion": "v1", "kind": teardown.NAMESPACE}
+        if space is not None:
+            space = {**space, "apiVersion": "v1", "kind": teardown.NAMESPACE}
             self._note(space, path, Permission("delete", "", "namespaces", ""))
             objects = self._list()
         return (
@@ -192,8 +148,6 @@ class Teardown:
                 objects,
                 space,
                 self._params["delete"],
-                self._params["part_of"],
-                self._params["field_manager"],
             ),
             space is not None,
         )
@@ -270,17 +224,15 @@ class Teardown:
         left = []
         for item in step:
             name = teardown.name_of(item)
-            answer = self._cluster.request("GET", self._paths[name])
-            if answer.status not in (200, 404):
-                raise ApiError(0, f"{name} cannot be read: {answer.message}")
-            metadata = answer.body.get("metadata") or {}
-            if answer.status == 200 and metadata.get("uid") == item["metadata"].get("uid"):
+            there = self._cluster.find(self._paths[name], name)
+            metadata = there["metadata"] if there else {}
+            if there and metadata.get("uid") == item["metadata"].get("uid"):
                 held = [str(one) for one in metadata.get("finalizers") or []]
                 left.append(f"{name} ({', '.join(held)})" if held else name)
         return left
 
 
-def run(module: AnsibleModule, cluster: Api) -> dict[str, t.Any]:
+def run(module: Module, cluster: Api) -> dict[str, t.Any]:
     """Do it; return the result."""
     params = module.params
     problems = teardown.check_names(params["delete"], params["namespace"])
@@ -313,20 +265,16 @@ def run(module: AnsibleModule, cluster: Api) -> dict[str, t.Any]:
 
 def main() -> None:
     """Entry point."""
-    spec = dict(AUTH_ARG_SPEC)
-    spec.update(
-        namespace={"type": "str", "required": True},
-        delete={"type": "list", "elements": "str", "default": []},
-        part_of={"type": "str", "default": "mlflow"},
-        field_manager={"type": "str", "default": FIELD_MANAGER},
-        timeout={"type": "int", "default": 300},
-        lease=LEASE_ARG_SPEC,
+    module = module_of(
+        {
+            "delete": {"type": "list", "elements": "str", "default": []},
+            "timeout": {"type": "int", "default": 300},
+        }
     )
-    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     try:
         result = run(module, Api.of(module))
-    except (ApiError, LeaseError) as error:
-        module.fail_json(msg=f"{error}.")
+    except Failure as error:
+        module.fail_json(msg=full_stop(error))
     else:
         module.exit_json(**result)
 

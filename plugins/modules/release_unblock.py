@@ -20,43 +20,18 @@ description:
   - In check mode it says what it would delete.
 author:
   - mlops.mlflow contributors (@mlops-mlflow)
-options:
-  namespace:
-    description: The namespace of the release.
-    type: str
-    required: true
-  name:
-    description: The StatefulSet.
-    type: str
-    default: postgres
-  field_manager:
-    description: Name under which the release was applied.
-    type: str
-    default: mlops.mlflow
-requirements:
-  - kubernetes >= 24.2.0
-attributes:
-  check_mode:
-    description: Can run in check mode, and says what it would delete without deleting anything.
-    support: full
-  diff_mode:
-    description: Has nothing to compare.
-    support: none
-  platform:
-    description: Needs Python and a network; nothing of the operating system.
-    platforms: posix
-    support: full
 extends_documentation_fragment:
   - kubernetes.core.k8s_auth_options
+  - mlops.mlflow.release
+  - mlops.mlflow.lease
+  - mlops.mlflow.attributes
   - ansible.builtin.action_common_attributes
 seealso:
   - module: mlops.mlflow.wait_for_rollout
 """
 
 EXAMPLES = r"""
-- name: Delete the database pod that a corrected image has to take the place of
-  mlops.mlflow.release_unblock:
-    namespace: mlflow-production
+# Private to this collection: its roles are the examples.
 """
 
 RETURN = r"""
@@ -71,17 +46,12 @@ deleted:
 import time
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
-    AUTH_ARG_SPEC,
-    Api,
-    ApiError,
-)
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Api, ApiError
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import POD, STATEFUL_SET
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.ownership import (
-    FIELD_MANAGER,
     is_ours,
 )
+from ansible_collections.mlops.mlflow.plugins.module_utils._release.work import module_of, working
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.shape import shaped
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.state import (
     condition,
@@ -108,23 +78,18 @@ LONG_ENOUGH = 120.0
 class Unblocker:
     """Finds and deletes the pods for which a StatefulSet waits in vain."""
 
-    def __init__(self, api: Api, namespace: str, name: str, field_manager: str) -> None:
+    def __init__(self, api: Api, namespace: str) -> None:
         self._api = api
-        self._set = f"{STATEFUL_SET.path(namespace)}/{name}"
+        self._set = f"{STATEFUL_SET.path(namespace)}/postgres"
         self._pods = POD.path(namespace)
-        self._field_manager = field_manager
 
     def stateful_set(self) -> Object | None:
         """Return the StatefulSet as its controller has seen it, where it may hold back a pod."""
         end = time.monotonic() + SEEN_WITHIN
         while True:
-            answer = self._api.request("GET", self._set)
-            if answer.status == 404:
-                return None
-            if answer.status != 200:
-                raise ApiError(0, f"the StatefulSet cannot be read: {answer.message}")
-            item = shaped(STATEFUL_SET, answer.body)
-            if item is None or not is_ours(item, self._field_manager):
+            there = self._api.find(self._set, "the StatefulSet")
+            item = shaped(STATEFUL_SET, there) if there else None
+            if item is None or not is_ours(item):
                 return None
             if (item.get("spec") or {}).get("podManagementPolicy") == "Parallel":
                 return None
@@ -134,13 +99,8 @@ class Unblocker:
 
     def blocking(self, item: Object, now: float) -> list[Object]:
         """Return the pods that it waits for in vain; now is the API server's time (s)."""
-        answer = self._api.request("GET", self._pods)
-        if answer.status == 404:
-            return []
-        if answer.status != 200:
-            raise ApiError(0, f"pods cannot be listed: {answer.message}")
         found = []
-        for one in answer.body.get("items") or []:
+        for one in self._api.items(self._pods, "pods"):
             pod = shaped(POD, one)
             if pod and _belongs(pod, item) and is_outdated(pod, item) and in_vain(pod, now):
                 found.append(pod)
@@ -206,7 +166,7 @@ def why(pod: Object) -> str:
 
 def run(api: Api, params: dict[str, t.Any], check_mode: bool) -> list[str]:
     """Delete what blocks, and return it in words."""
-    work = Unblocker(api, params["namespace"], params["name"], params["field_manager"])
+    work = Unblocker(api, params["namespace"])
     item = work.stateful_set()
     if item is None:
         return []
@@ -220,18 +180,9 @@ def run(api: Api, params: dict[str, t.Any], check_mode: bool) -> list[str]:
 
 def main() -> None:
     """Entry point."""
-    spec = dict(AUTH_ARG_SPEC)
-    spec.update(
-        namespace={"type": "str", "required": True},
-        name={"type": "str", "default": "postgres"},
-        field_manager={"type": "str", "default": FIELD_MANAGER},
-    )
-    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
-    try:
-        deleted = run(Api.of(module), module.params, module.check_mode)
-    except ApiError as error:
-        module.fail_json(msg=f"{error}.")
-    else:
+    module = module_of({})
+    with working(module) as (cluster, _progress):
+        deleted = run(cluster, module.params, module.check_mode)
         for words in deleted:
             module.warn(
                 f"{'Would delete' if module.check_mode else 'Deleted'} pod {words}: it was of an "

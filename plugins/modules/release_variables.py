@@ -39,26 +39,15 @@ attributes:
   action:
     description: Runs on the controller.
     support: full
-  check_mode:
-    description: Reads only, so it does the same in check mode.
-    support: full
-  diff_mode:
-    description: Has nothing to compare.
-    support: none
-  platform:
-    description: Needs Python and a network; nothing of the operating system.
-    platforms: posix
-    support: full
 extends_documentation_fragment:
+  - mlops.mlflow.attributes
   - ansible.builtin.action_common_attributes
 seealso:
   - module: mlops.mlflow.release_render
 """
 
 EXAMPLES = r"""
-- name: Check the inventory's variables
-  mlops.mlflow.release_variables:
-    roles: [mlflow, preflight, release]
+# Private to this collection: its roles are the examples.
 """
 
 RETURN = r"""

@@ -35,14 +35,27 @@ options:
   image:
     description:
       - The image that every pod must run.
-      - If not given, any image will do, and the version is compared with the tag of the image that
-        runs.
+      - If not given, any image will do.
+    type: str
+  version:
+    description:
+      - The version that every pod must answer with.
+      - If not given, the one that the tag of MLflow's own image names, or of a mirror of it. The
+        tag of any other image need not be MLflow's version, and none is expected.
     type: str
   migration_job:
     description:
       - The name of the Job that migrates the database. It is waited for together with the
         Deployment, and a schema that is behind is not a failure before it has ended.
     type: str
+  definition:
+    description:
+      - What else has to be ready, such as the database that was applied together with the server,
+        as in O(mlops.mlflow.wait_for_rollout#module:definition). What fails for the want of another
+        one is no failure before that is ready.
+    type: list
+    elements: dict
+    default: []
   url:
     description:
       - Ask the server at this address instead of each pod. Its host must be one that MLflow allows.
@@ -112,7 +125,7 @@ EXAMPLES = r"""
   mlops.mlflow.wait_for_mlflow:
     namespace: mlflow-production
     image: ghcr.io/mlflow/mlflow:v3.17.2-full
-    migration_job: mlflow-migration-3.17.2
+    migration_job: mlflow-migration-3-17-2
     timeout: 1800
 
 - name: Wait for a server with basic authentication behind an ingress
@@ -291,16 +304,21 @@ schema:
 """
 
 import base64
+import re
 import typing as t
+import urllib.parse
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
     AUTH_ARG_SPEC,
     Api,
     ApiError,
 )
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import DEPLOYMENT, JOB
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.module import Module
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.redact import Redactor
+from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow.migration import (
+    what_it_waits_for,
+)
 from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow.readiness import (
     MlflowCheck,
     Server,
@@ -308,12 +326,18 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow.readiness imp
 from ansible_collections.mlops.mlflow.plugins.module_utils._release.progress import (
     progress_from_environment,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._wait.engine import Engine, api_message
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.engine import (
+    CheckResult,
+    Engine,
+    Seen,
+    api_message,
+)
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.options import (
     WAIT_ARG_SPEC,
     Show,
     connect,
     fail,
+    find_targets,
     finish,
     run,
     wait_options,
@@ -329,7 +353,9 @@ def argument_spec() -> dict[str, t.Any]:
         "name": {"type": "str", "default": "mlflow"},
         "namespace": {"type": "str", "required": True},
         "image": {"type": "str"},
+        "version": {"type": "str"},
         "migration_job": {"type": "str"},
+        "definition": {"type": "list", "elements": "dict", "default": []},
         "url": {"type": "str"},
         "username": {"type": "str"},
         "password": {"type": "str", "no_log": True},
@@ -357,7 +383,7 @@ def credentials_from(params: dict[str, t.Any]) -> dict[str, dict[str, str]]:
 
 
 def read_credentials(
-    module: AnsibleModule, api: Api, namespace: str, where: dict[str, dict[str, str]]
+    module: Module, api: Api, namespace: str, where: dict[str, dict[str, str]]
 ) -> tuple[str, str]:
     """Return MLflow's user and password, which so pass through nothing but this module."""
     option = "credentials_secret" if module.params["credentials_secret"] else "credentials_from"
@@ -384,9 +410,32 @@ def read_credentials(
     return found["username"], found["password"]
 
 
+def wrong_url(url: str) -> str:
+    """Return what is wrong with the address of a server; empty if nothing is.
+
+    The address itself is not repeated: it may hold a password.
+    """
+    if not url:
+        return ""
+    try:
+        found = urllib.parse.urlsplit(url)
+        port, host = found.port, found.hostname
+    except ValueError as error:
+        return f"is no address of a server: {str(error).partition(':')[0]}"
+    if found.scheme not in ("http", "https"):
+        return "must start with http:// or https://"
+    if not host or re.search(r"[\s\x00-\x1f]", url) or port == 0:
+        return "names no host and port that a server could have"
+    if found.username is not None or found.password is not None:
+        return "must not hold a user and a password: give them as username and password"
+    if found.query or found.fragment:
+        return "must end with the path under which MLflow is: no query, no fragment"
+    return ""
+
+
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = Module(
         argument_spec=argument_spec(),
         supports_check_mode=True,
         required_together=[("username", "password")],
@@ -394,8 +443,9 @@ def main() -> None:
     )
     params = module.params
     nothing = MlflowCheck.nothing()
-    if params["url"] and not params["url"].startswith(("http://", "https://")):
-        fail(module, "url must start with http:// or https://.", **nothing)
+    wrong = wrong_url(params["url"] or "")
+    if wrong:
+        fail(module, f"url: {wrong}.", **nothing)
     options = wait_options(module, **nothing)
     connection = {
         **params,
@@ -411,21 +461,29 @@ def main() -> None:
         options = options._replace(secrets=(*options.secrets, password))
     server = Server(
         image=params["image"] or "",
+        version=params["version"] or "",
         url=(params["url"] or "").rstrip("/"),
         username=username,
         password=password,
         ca_cert=params["ca_cert"] or "",
         schema=params["schema"],
     )
-    targets = [Target(DEPLOYMENT, params["namespace"], params["name"])]
+    targets = find_targets(module, api, params["definition"], params["namespace"])
     if params["migration_job"]:
-        targets.insert(0, Target(JOB, params["namespace"], params["migration_job"]))
+        targets.append(Target(JOB, params["namespace"], params["migration_job"]))
+    # The last one, for the check to take it for MLflow, whatever else is a Deployment.
+    targets.append(Target(DEPLOYMENT, params["namespace"], params["name"]))
     check = MlflowCheck(api, server)
+    of_jobs = what_it_waits_for(api)
+
+    def learn(seen: Seen) -> CheckResult | None:
+        return check.meanwhile(seen) or of_jobs(seen)
+
     facts: t.Mapping[str, t.Any] = {}
 
     def wait(progress: Show | None) -> dict[str, t.Any]:
         nonlocal facts
-        engine = Engine(api, targets, options, check, progress)
+        engine = Engine(api, targets, options, check, progress, learn=learn)
         result = engine.run()
         facts = Redactor(options.secrets).within(engine.facts)
         return result

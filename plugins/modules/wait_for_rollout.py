@@ -62,39 +62,6 @@ options:
         PrometheusRule for example, count as ready.
     type: list
     elements: dict
-  conditions:
-    description:
-      - When custom resources of a kind are ready, where the collection does not know it or where
-        you know it better. One entry a kind; it is used instead of the collection's own rule.
-      - A status, or a condition, of an older generation than the object's never counts.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      kind:
-        description: The kind, such as V(Widget), or with its group V(Widget.example.com).
-        type: str
-        required: true
-      condition:
-        description:
-          - The type of the condition that says that it is ready. Where the object itself has none
-            of this type, those in the lists of its status are taken, and each must say so.
-          - One of O(conditions[].condition) and O(conditions[].field) is required.
-        type: str
-      field:
-        description: The path of the field that says it, such as V(status.phase).
-        type: str
-      value:
-        description:
-          - What it must be. For a condition V(True), if not given.
-        type: str
-      failed:
-        description:
-          - Values of the field that mean that the object failed, and end the wait at once. For a
-            condition, its status (V(False)) or a reason that it gives.
-        type: list
-        elements: str
-        default: []
   namespace:
     description: The namespace of objects that name none.
     type: str
@@ -269,8 +236,8 @@ failure:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import AUTH_ARG_SPEC
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.module import Module
 from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow.migration import (
     what_it_waits_for,
 )
@@ -279,10 +246,8 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._release.progress imp
 )
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.engine import Engine
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.options import (
-    CONDITIONS_ARG_SPEC,
     WAIT_ARG_SPEC,
     connect,
-    custom_rules,
     find_targets,
     finish,
     run,
@@ -307,19 +272,18 @@ def argument_spec() -> dict[str, t.Any]:
         },
         "definition": {"type": "list", "elements": "dict"},
         "namespace": {"type": "str", "default": "default"},
-        "conditions": CONDITIONS_ARG_SPEC,
     }
 
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = Module(
         argument_spec=argument_spec(),
         supports_check_mode=True,
         required_one_of=[("resources", "definition")],
         mutually_exclusive=[("resources", "definition")],
     )
-    options = wait_options(module)._replace(custom=custom_rules(module))
+    options = wait_options(module)
     api = connect(module, module.params)
     objects = module.params["resources"] or module.params["definition"] or []
     targets = find_targets(module, api, objects, module.params["namespace"])

@@ -15,7 +15,7 @@ from ansible_collections.mlops.mlflow.tests.bad_input.fake_cluster import FakeCl
 @pytest.fixture
 def cluster() -> t.Iterator[FakeCluster]:
     """Serve a cluster that is not there."""
-    with serve() as fake:
+    with serve(FakeCluster()) as fake:
         yield fake
 
 

@@ -19,6 +19,13 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import KIN
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+DEFAULT_CLASS = {
+    "metadata": {
+        "name": "standard",
+        "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+    },
+    "provisioner": "rancher.io/local-path",
+}
 TOKEN = "token-of-the-test"
 COLLECTIONS = {kind.plural for kind in KINDS.values() if kind.namespaced} | {"controllerrevisions"}
 
@@ -54,6 +61,8 @@ class FakeCluster:
             return 201, json.dumps({"status": {"allowed": self._allows(body["spec"])}})
         if path.startswith("/api/v1/namespaces/") and path.count("/") == 4 and self.namespace:
             return 200, json.dumps(self.namespace)
+        if path == "/apis/storage.k8s.io/v1/storageclasses":
+            return 200, json.dumps({"items": [DEFAULT_CLASS]})
         if method == "GET" and path.rpartition("/")[2] in COLLECTIONS:
             # Also of a namespace that is not there.
             return 200, json.dumps({"metadata": {"resourceVersion": "1"}, "items": []})
@@ -91,9 +100,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serve() -> t.Iterator[FakeCluster]:
+def serve(fake: FakeCluster) -> t.Iterator[FakeCluster]:
     """Serve a fake cluster on the loopback."""
-    fake = FakeCluster()
     handler = type("Handler", (_Handler,), {"cluster": fake})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     fake.url = f"http://127.0.0.1:{server.server_address[1]}"

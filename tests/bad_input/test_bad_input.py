@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import socket
 import typing as t
+from collections.abc import Iterator
 
 import pytest
 import yaml
@@ -17,11 +19,23 @@ from ansible_collections.mlops.mlflow.tests.bad_input.fake_cluster import (
     ROOT,
     TOKEN,
     FakeCluster,
+    Outcome,
     Site,
     kubeconfig,
+    serve,
 )
 
 SECRET = "correct-horse-battery-staple"
+
+
+def assert_said(message: str, output: str, expected: t.Iterable[str]) -> None:
+    """See that a message has the expected words and that nothing was written; no secret is said."""
+    for words in expected:
+        assert words in message, output
+    assert "othing was written" in message, output
+    assert "Traceback" not in output
+    assert SECRET not in output
+    assert TOKEN not in output
 
 
 def assert_refused(
@@ -35,12 +49,7 @@ def assert_refused(
     host = f"mlflow-{inventory}" if inventory else "localhost"
     assert outcome.output.count(f"fatal: [{host}]") == 2, outcome.output
     message = " ".join(re.sub(r"^fatal: .*$", "", outcome.output, flags=re.MULTILINE).split())
-    for words in expected:
-        assert words in message, outcome.output
-    assert "othing was written" in message or "nothing was written" in message, outcome.output
-    assert "Traceback" not in outcome.output
-    assert SECRET not in outcome.output
-    assert TOKEN not in outcome.output
+    assert_said(message, outcome.output, expected)
     return message
 
 
@@ -66,6 +75,10 @@ VARIABLES: dict[str, tuple[dict[str, t.Any], list[str]]] = {
     "backup-schedule-is-none": (
         {"mlflow_components": ["backup"], "mlflow_backup_schedule": "every night"},
         ["mlflow_backup_schedule: 'every night' is not a schedule"],
+    ),
+    "drill-schedule-is-none": (
+        {"mlflow_components": ["backup"], "mlflow_backup_drill_schedule": "never"},
+        ["mlflow_backup_drill_schedule: 'never' is not a schedule"],
     ),
     "bucket-is-not-set": (
         {"mlflow_components": ["backup", "backup-s3"]},
@@ -103,11 +116,11 @@ VARIABLES: dict[str, tuple[dict[str, t.Any], list[str]]] = {
     "backup-keep-none": ({"mlflow_backup_keep": 0}, ["mlflow_backup_keep: must be between 1 and"]),
     "backup-is-a-path": (
         {"mlflow_backup": "../20261124T190501Z"},
-        ["mlflow_backup: must be latest or a backup's name"],
+        ["is not latest, nor a backup's name"],
     ),
     "backup-and-file": (
         {"mlflow_backup": "latest", "mlflow_backup_file": "x.tar"},
-        ["mlflow_backup: and mlflow_backup_file are both set"],
+        ["mlflow_backup: is set, and so is mlflow_backup_file"],
     ),
     "backup-storage-size": (
         {"mlflow_backup_storage_size": "10"},
@@ -126,6 +139,23 @@ VARIABLES: dict[str, tuple[dict[str, t.Any], list[str]]] = {
     "config-holds-a-secret": (
         {"mlflow_config": {"AWS_SECRET_ACCESS_KEY": "abc"}},
         ["mlflow_config.AWS_SECRET_ACCESS_KEY: is a secret by its name"],
+    ),
+    "config-names-another-database": (
+        {"mlflow_config": {"MLFLOW_BACKEND_STORE_URI": "mysql+pymysql://db.example.org/mlflow"}},
+        ["mlflow_config.MLFLOW_BACKEND_STORE_URI: is mysql; a release's database is Postgres"],
+    ),
+    "config-starts-another-server": (
+        {"mlflow_config": {"MLFLOW_GUNICORN_OPTS": "--timeout 120"}},
+        ["mlflow_config.MLFLOW_GUNICORN_OPTS: starts gunicorn", "set MLFLOW_UVICORN_OPTS instead"],
+    ),
+    "config-holds-the-key-of-an-account": (
+        {
+            "mlflow_config": {
+                "AZURE_STORAGE_CONNECTION_STRING": f"AccountName=a;AccountKey={SECRET}",
+                "TOKENIZERS_PARALLELISM": False,
+            }
+        },
+        ["mlflow_config.AZURE_STORAGE_CONNECTION_STRING: holds an account's key"],
     ),
     "config-holds-a-password": (
         {"mlflow_config": {"MLFLOW_BACKEND_STORE_URI": "postgresql://mlflow:hunter22@db/mlflow"}},
@@ -157,13 +187,35 @@ VARIABLES: dict[str, tuple[dict[str, t.Any], list[str]]] = {
         ["mlflow_components: must be a list"],
     ),
     "tolerances-is-a-list": ({"mlflow_tolerances": ["volume"]}, ["mlflow_tolerances: must be a"]),
-    "node-port-is-a-word": ({"mlflow_node_port": "http"}, ["mlflow_node_port: must be a whole"]),
+    "node-port-is-a-word": (
+        {"mlflow_service": {"nodePort": "http"}},
+        ["mlflow_service.nodePort: must be a whole"],
+    ),
+    "pod-is-no-kubernetes": (
+        {"mlflow_pod": {"tolerations": [{"kee": "dedicated"}], "env": [{"name": "A", "value": 1}]}},
+        [
+            "mlflow_pod.tolerations[0].kee: no such field; did you mean key?",
+            "mlflow_pod.env[0].value: must be a string, not a number (put it in quotes)",
+        ],
+    ),
+    "pod-has-what-ours-have": (
+        {"mlflow_pod": {"env": [{"name": "PGUSER", "value": "me"}]}},
+        ["mlflow_pod.env[0].name: Deployment mlflow has PGUSER already; mlflow_secrets says where"],
+    ),
+    "service-variable-of-before": (
+        {"mlflow_service_type": "ClusterIP", "mlflow_node_port": 30123},
+        ["mlflow_service_type: is now mlflow_service.type", "is now mlflow_service.nodePort"],
+    ),
+    "service-without-a-load-balancer": (
+        {"mlflow_service": {"loadBalancerSourceRanges": ["192.0.2.0/24"]}},
+        ["mlflow_service.loadBalancerSourceRanges: the Service is of type ClusterIP"],
+    ),
     "password-is-a-list": ({"mlflow_database_password": [SECRET]}, ["mlflow_database_password"]),
     "password-is-a-mapping": (
         {"mlflow_database_password": {"value": SECRET}},
         ["mlflow_database_password: must be"],
     ),
-    "role-variable-is-a-list": ({"release_field_manager": ["a"]}, ["release_field_manager: must"]),
+    "role-variable-is-a-list": ({"release_back_to": ["a"]}, ["release_back_to: must"]),
     # unknown names
     "unknown-variable": (
         {"mlflow_replica": 3},
@@ -243,7 +295,7 @@ VARIABLES: dict[str, tuple[dict[str, t.Any], list[str]]] = {
     ),
     "autoscaling-and-replicas": (
         {"mlflow_autoscaling": {"max": 3}, "mlflow_replicas": 3},
-        ["mlflow_replicas: is set, and mlflow_autoscaling decides"],
+        ["mlflow_replicas: is set, and so is mlflow_autoscaling, which decides"],
     ),
     "autoscaling-min-above-max": (
         {"mlflow_autoscaling": {"min": 3, "max": 2}},
@@ -278,6 +330,14 @@ VARIABLES: dict[str, tuple[dict[str, t.Any], list[str]]] = {
         },
         ["mlflow_replicas: ", "more connections than Postgres has", "of 37"],
     ),
+    "connections-too-many-for-the-memory": (
+        {"mlflow_size": "small", "mlflow_database_max_connections": 400},
+        [
+            "mlflow_database_max_connections: 400 connections need 1520 MiB",
+            "or less",
+            "mlflow_size",
+        ],
+    ),
     "connections-too-few-to-mean-it": (
         {"mlflow_database_max_connections": 1},
         ["mlflow_database_max_connections: must be between 20 and 10000"],
@@ -303,11 +363,17 @@ VARIABLES: dict[str, tuple[dict[str, t.Any], list[str]]] = {
         {"mlflow_resources": {"limits": {"memory": "2 gigs"}}},
         ["mlflow_resources.limits.memory"],
     ),
-    "node-port-too-low": ({"mlflow_node_port": 80}, ["mlflow_node_port: must be between 30000"]),
-    "node-port-on-cluster-ip": ({"mlflow_node_port": 30123}, ["mlflow_node_port", "ClusterIP"]),
+    "node-port-too-low": (
+        {"mlflow_service": {"nodePort": 80}},
+        ["mlflow_service.nodePort: must be between 30000"],
+    ),
+    "node-port-on-cluster-ip": (
+        {"mlflow_service": {"nodePort": 30123}},
+        ["mlflow_service.nodePort", "ClusterIP"],
+    ),
     "service-type-unknown": (
-        {"mlflow_service_type": "nodeport"},
-        ["mlflow_service_type", "did you mean NodePort?"],
+        {"mlflow_service": {"type": "nodeport"}},
+        ["mlflow_service.type", "did you mean NodePort?"],
     ),
     "host-with-scheme": ({"mlflow_hosts": ["https://a.example.org"]}, ["mlflow_hosts[0]"]),
     "host-with-port": ({"mlflow_hosts": ["a.example.org:443"]}, ["mlflow_hosts[0]"]),
@@ -390,6 +456,18 @@ VARIABLES: dict[str, tuple[dict[str, t.Any], list[str]]] = {
     "tolerance-negative": (
         {"mlflow_tolerances": {"volume": -1}},
         ["mlflow_tolerances.volume: must be seconds"],
+    ),
+    "wait-condition-of-no-kind": (
+        {"mlflow_wait_conditions": [{"condition": "Ready"}]},
+        ["mlflow_wait_conditions[0].kind: is not set"],
+    ),
+    "wait-condition-unknown-key": (
+        {"mlflow_wait_conditions": [{"kind": "Widget", "conditions": "Ready"}]},
+        ["mlflow_wait_conditions[0].conditions: no such key; did you mean condition?"],
+    ),
+    "wait-condition-says-nothing": (
+        {"mlflow_wait_conditions": [{"kind": "Widget"}]},
+        ["mlflow_wait_conditions[0].condition: give the type"],
     ),
     "password-short": ({"mlflow_database_password": "short"}, ["mlflow_database_password: is sh"]),
     "password-with-line-end": (
@@ -486,7 +564,7 @@ VARIABLES: dict[str, tuple[dict[str, t.Any], list[str]]] = {
         {"mlflow_secrets": {"database-password": {"secret": "cluster-app", "key": "password"}}},
         [
             "mlflow_secrets.database-password: there is no Secret cluster-app",
-            "for its key password; kubectl -n mlflow-production create secret generic",
+            "for its key password: kubectl -n secrets-not-there create secret generic",
         ],
     ),
     "template-undefined": (
@@ -496,9 +574,62 @@ VARIABLES: dict[str, tuple[dict[str, t.Any], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("case", VARIABLES)
-def test_variable(case: str, site: Site, cluster: FakeCluster) -> None:
-    """A bad variable is named, whatever else is right."""
+# What says where a release is, a host of a fleet has to itself.
+ALONE = {"mlflow_namespace", "mlflow_context", "mlflow_kubeconfig"}
+TOGETHER = [case for case, (variables, _words) in VARIABLES.items() if not ALONE & set(variables)]
+# An Ansible takes seconds to start: so many hosts, each with another mistake, in one run.
+FLEET = 24
+# As the hosts of the shipped inventories are.
+LOCAL = {
+    "ansible_connection": "local",
+    "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+}
+
+
+def fleet_of(case: str) -> int:
+    return TOGETHER.index(case) // FLEET
+
+
+@pytest.fixture(scope="session")
+def run_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[t.Callable[[int], Outcome]]:
+    """Run site.yml on the fleet with a number, once, and see that nothing was written."""
+    everywhere = yaml.safe_load((ROOT / "inventories/production/group_vars/all.yml").read_text())
+    outcomes: dict[int, Outcome] = {}
+
+    with serve(FakeCluster()) as cluster:
+
+        def run(number: int) -> Outcome:
+            if number not in outcomes:
+                cases = TOGETHER[number * FLEET : (number + 1) * FLEET]
+                hosts = {case: {"mlflow_namespace": case, **VARIABLES[case][0]} for case in cases}
+                inventory = {"all": {"hosts": hosts, "vars": {**everywhere, **LOCAL}}}
+                site = Site(cluster, tmp_path_factory.mktemp("fleet"))
+                path = site.write("inventory/hosts.yml", json.dumps(inventory))
+                outcomes[number] = site.run(path, {}, "--forks=4", timeout=900)
+            return outcomes[number]
+
+        yield run
+        assert cluster.writes() == [], "the cluster was written to"
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=pytest.mark.xdist_group(str(fleet_of(case)))) for case in TOGETHER],
+)
+def test_variable(case: str, run_fleet: t.Callable[[int], Outcome]) -> None:
+    """A bad variable is named, whatever else is right here and wrong elsewhere."""
+    outcome = run_fleet(fleet_of(case))
+    assert outcome.status != 0, outcome.output
+    said = re.findall(rf"^fatal: \[{case}\].*\n((?: .*\n|\n)*)", outcome.output, re.MULTILINE)
+    # Where it happened, and at the end.
+    assert len(said) == 2, outcome.output
+    message = " ".join(yaml.safe_load(said[0])["msg"].split())
+    assert_said(message, outcome.output, VARIABLES[case][1])
+
+
+@pytest.mark.parametrize("case", sorted(set(VARIABLES) - set(TOGETHER)))
+def test_variable_that_says_where(case: str, site: Site, cluster: FakeCluster) -> None:
+    """So is one of those by which releases are told apart."""
     variables, expected = VARIABLES[case]
     assert_refused(site, cluster, "production", variables, *expected)
 
@@ -685,8 +816,8 @@ def test_awx_credential_refused(site: Site, cluster: FakeCluster) -> None:
         "watch pods",
         "create pods/exec",
         "create pods/portforward",
-        "patch namespaces",
         "create persistentvolumeclaims",
+        "get persistentvolumeclaims",
     ],
 )
 def test_permission_missing(permission: str, site: Site, cluster: FakeCluster) -> None:

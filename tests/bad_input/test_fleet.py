@@ -255,8 +255,30 @@ def test_one_that_fails_leaves_the_others_alone(site: Site, cluster: FakeCluster
         "team-c": "planned",
     }
     assert lines["team-b"][5].startswith("mlflow_size:")
-    # The last thing that is said, before the recap.
-    assert "mlflow_size:" in outcome.output.rpartition("Fail if the release failed")[2]
+
+
+def last_lines(output: str) -> list[str]:
+    """Return what is said last, but for Ansible's recap."""
+    said = output.partition("PLAY RECAP")[0].rpartition("TASK [")[2]
+    return [line.strip() for line in said.splitlines() if line.startswith(" " * 8)]
+
+
+def test_the_last_lines_name_the_reason_and_are_at_most_eight(
+    site: Site, cluster: FakeCluster
+) -> None:
+    wrong = {f"mlflow_{name}": "x" for name in ("size", "migration_strategy", "version")}
+    for variables in (
+        {"mlflow_size": "x"},
+        wrong,
+        {**wrong, "mlflow_replicas": "y", "mlflow_x": 1},
+    ):
+        outcome = site.run("staging", variables)
+        lines = last_lines(outcome.output)
+        assert outcome.status != 0
+        assert len(lines) <= 8, outcome.output
+        assert lines[0].split()[0] == "name"
+        assert any("mlflow_size: must be one of small, medium, large" in line for line in lines[1:])
+        assert cluster.writes() == []
 
 
 def test_a_wave_that_fails_is_the_last(site: Site, cluster: FakeCluster) -> None:
@@ -289,7 +311,12 @@ def test_a_wave_that_fails_is_the_last(site: Site, cluster: FakeCluster) -> None
         (["-e", "plan_file=plan.json"], "plan_file: is plan.json for each of team-a, team-b"),
         (["--tags", "migration"], "--tags migration would leave out steps"),
         (["--skip-tags", "untagged"], "--skip-tags untagged would leave out steps"),
-        (["--start-at-task", "Say what would be done"], "began in the middle (--start-at-task)"),
+        (["--start-at-task", "Say what would be done"], "--start-at-task Say what would be done: "),
+        # Within a role: Ansible would find no such task, skip everything, and call it a success.
+        (
+            ["--start-at-task", "Work out the plan"],
+            "--start-at-task Work out the plan: would leave",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -300,6 +327,16 @@ def test_a_run_that_cannot_be_meant_is_refused(
     outcome = site.run(hosts, {}, *options, playbook="playbooks/plan.yml")
     assert outcome.status != 0, outcome.output
     assert words in " ".join(outcome.output.split()), outcome.output
+    assert cluster.requests == []
+
+
+@pytest.mark.parametrize("playbook", ["site.yml", "playbooks/pin.yml", "playbooks/awx.yml"])
+def test_a_limit_without_an_inventory_is_refused(
+    playbook: str, site: Site, cluster: FakeCluster
+) -> None:
+    outcome = site.run("", {}, "--limit", "team-a", playbook=playbook)
+    assert outcome.status != 0, outcome.output
+    assert "--limit team-a: there is no inventory to choose from" in outcome.output
     assert cluster.requests == []
 
 

@@ -9,13 +9,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.mlops.mlflow.plugins.filter.survey import specs
-from ansible_collections.mlops.mlflow.tests.docs.pages import (
-    PAGES,
-    ROOT,
-    Block,
-    blocks,
-    commands,
-)
+from ansible_collections.mlops.mlflow.tests.docs.pages import PAGES, ROOT, Block, blocks, commands
 
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 # Names that stand for one of the reader's own.
@@ -26,7 +20,9 @@ TYPED = [(block, line) for block in blocks("console", "bash") for line in comman
 # Variables of a playbook of its own, which no role documents.
 OF_PLAYBOOKS = ("kind_", "ee_", "plan_file", "status_file")
 # A module, MLflow's metrics, and what is in the database.
-OF_OTHERS = re.compile(r"mlflow_(info$|http_|otlp_|exporter_|restoring$|before_|restore_test$|b$)")
+OF_OTHERS = re.compile(
+    r"mlflow_(info$|http_|otlp_|exporter_|restoring$|rehearsal$|before_|restore_test$|b$)"
+)
 IN_PROSE = re.compile(r"`((?:mlflow|awx|teardown|rotate|pin)_[a-z0-9_]+)\b[^`]*`")
 
 

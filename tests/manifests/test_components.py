@@ -44,6 +44,7 @@ COMBINATIONS = {
     "auth": ("smoke-test", "auth"),
     "gc": ("smoke-test", "gc"),
     "s3": ("smoke-test", *S3),
+    "shared": ("smoke-test", "backup", "shared-artifacts"),
     "external-postgres": ("smoke-test", "external-postgres"),
     "network-policy": ("smoke-test", "network-policy"),
     "external-secrets": ("smoke-test", "auth", "external-secrets"),
@@ -56,6 +57,7 @@ COMBINATIONS = {
     "size-small": ("smoke-test", "size-small"),
     "size-medium": ("smoke-test", "size-medium"),
     "size-large": ("smoke-test", "auth", "size-large"),
+    "openshift": ("smoke-test", "backup", "gc", "backup-s3", "openshift"),
     "ingress": ("ingress",),
     "gateway": ("gateway",),
     "everything": ("smoke-test", "backup", "gc", *S3, "external-postgres", "auth", *POLICIES),
@@ -130,6 +132,15 @@ def test_backups_have_a_volume_of_their_own_and_know_their_mlflow(
     server = one(objects, "Deployment", "mlflow")["spec"]["template"]["spec"]["containers"][0]
     database = one(objects, "StatefulSet", "postgres")["spec"]["template"]["spec"]["containers"][0]
     assert (init["image"], main["image"]) == (server["image"], database["image"])
+    # The drill is the same pod, with another command.
+    drill = one(objects, "CronJob", "mlflow-backup-drill")["spec"]["jobTemplate"]["spec"][
+        "template"
+    ]
+    (restores,) = drill["spec"]["containers"]
+    assert restores.pop("args") == ["test"]
+    assert restores["env"].pop(0) == {"name": "BACKUP_NAME", "value": "latest"}
+    assert main.pop("args") == ["backup"]
+    assert drill == pod
 
 
 @pytest.mark.parametrize("name", ["external-postgres", "everything"])
@@ -150,7 +161,15 @@ def test_whoever_talks_to_an_external_database_verifies_it(
         "Deployment/mlflow/mlflow",
         "Job/mlflow-migration/migrate",
         "Job/mlflow-smoke-test/smoke-test",
-        *(["CronJob/mlflow-backup/backup", "CronJob/mlflow-gc/gc"] if name == "everything" else []),
+        *(
+            [
+                "CronJob/mlflow-backup/backup",
+                "CronJob/mlflow-backup-drill/backup",
+                "CronJob/mlflow-gc/gc",
+            ]
+            if name == "everything"
+            else []
+        ),
     }
 
 
@@ -336,13 +355,33 @@ def test_an_autoscaler_alone_decides_how_many(folders: dict[str, Path]) -> None:
 def test_postgres_has_connections_for_every_combination(
     folders: dict[str, Path], name: str
 ) -> None:
-    found = budget.reckon(list(build(folders[name])))
+    found = budget.calculate(list(build(folders[name])))
     assert found is not None
     assert found.problem == ""
 
 
 def test_a_budget_leaves_room_for_users_passwords(folders: dict[str, Path]) -> None:
     """auth adds a store: an autoscaler's most has to fit with it, too."""
-    found = budget.reckon(list(build(folders["monitoring-everything"])))
+    found = budget.calculate(list(build(folders["monitoring-everything"])))
     assert found is not None
     assert (found.stores, found.replicas) == (3, 4)
+
+
+def test_openshift_leaves_ids_to_the_namespace(folders: dict[str, Path]) -> None:
+    """restricted-v2 refuses what is not in the namespace's own range."""
+    found = dict(pods(build(folders["openshift"])))
+    assert len(found) == 8
+    for name, pod in found.items():
+        fixed = {"runAsUser", "runAsGroup", "fsGroup"}
+        assert not fixed & set(pod["spec"]["securityContext"]), name
+        for each in containers(pod):
+            assert not fixed & set(each["securityContext"]), name
+
+
+def test_a_route_ends_tls_and_leads_to_the_service(folders: dict[str, Path]) -> None:
+    objects = build(folders["openshift"])
+    route = one(objects, "Route", "mlflow")["spec"]
+    assert route["to"]["name"] == "mlflow"
+    assert route["tls"] == {"termination": "edge", "insecureEdgeTerminationPolicy": "Redirect"}
+    ports = one(objects, "Service", "mlflow")["spec"]["ports"]
+    assert route["port"]["targetPort"] in {port["targetPort"] for port in ports}

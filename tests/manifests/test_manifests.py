@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 import kubernetes_validate
@@ -57,7 +58,12 @@ def render(request: pytest.FixtureRequest) -> tuple[Object, ...]:
 # --- Valid ----------------------------------------------------------------------------------------
 
 
-CUSTOM_GROUPS = {"external-secrets.io", "gateway.networking.k8s.io", "monitoring.coreos.com"}
+CUSTOM_GROUPS = {
+    "external-secrets.io",
+    "gateway.networking.k8s.io",
+    "monitoring.coreos.com",
+    "route.openshift.io",
+}
 
 
 def test_every_object_is_valid(render: tuple[Object, ...]) -> None:
@@ -237,7 +243,8 @@ def test_pods_are_restricted(render: tuple[Object, ...]) -> None:
     for name, pod in pods(render):
         spec = pod["spec"]
         assert spec["securityContext"]["runAsNonRoot"] is True, name
-        assert spec["securityContext"]["runAsUser"] > 0, name
+        # Where there is none, the namespace has one: OpenShift.
+        assert spec["securityContext"].get("runAsUser", 1) > 0, name
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
         assert spec["automountServiceAccountToken"] is False, name
         # A Service called mlflow would set MLFLOW_PORT, which MLflow reads.
@@ -356,7 +363,10 @@ def test_production_survives_the_loss_of_a_pod(name: str) -> None:
     # On a single node all of them start all the same.
     assert {s["whenUnsatisfiable"] for s in spread} == {"ScheduleAnyway"}
     budget = one(objects, "PodDisruptionBudget", "mlflow")
-    assert budget["spec"]["selector"] == deployment["spec"]["selector"]
+    # Of pods that may be on any node: see test_placement.
+    assert (
+        budget["spec"]["selector"]["matchLabels"] == deployment["spec"]["selector"]["matchLabels"]
+    )
     assert budget["spec"]["maxUnavailable"] < deployment["spec"]["replicas"]
 
 
@@ -418,12 +428,34 @@ def test_staging_is_production_in_small() -> None:
 # --- Allowed hosts --------------------------------------------------------------------------------
 
 
+def answers_to(objects: tuple[Object, ...], host: str) -> bool:
+    """As MLflow does it: a pattern where there is a *, else the very same. In namespace team-a."""
+    (config,) = [
+        o["data"]
+        for o in objects
+        if o["kind"] == "ConfigMap" and "MLFLOW_SERVER_ALLOWED_HOSTS" in o["data"]
+    ]
+    template = one(objects, "Deployment", "mlflow")["spec"]["template"]
+    (server,) = [c for c in containers(template) if c["name"] == "mlflow"]
+    # As a kubelet puts it together.
+    known = {
+        "ALLOWED_HOSTS": config["MLFLOW_SERVER_ALLOWED_HOSTS"],
+        "POD_NAMESPACE": "team-a",
+    }
+    (text,) = [e["value"] for e in server["env"] if e["name"] == "MLFLOW_SERVER_ALLOWED_HOSTS"]
+    for name, value in known.items():
+        text = text.replace(f"$({name})", value)
+    entries = [entry.strip() for entry in text.split(",")]
+    return any(fnmatch(host, e) if "*" in e else host == e for e in entries)
+
+
 @pytest.mark.parametrize(
     ("host", "allowed"),
     [
         ("mlflow", True),
         ("mlflow:5000", True),
-        ("mlflow.mlflow-production:5000", True),
+        ("mlflow.team-a:5000", True),
+        ("mlflow.team-a", True),
         ("mlflow.any-namespace.svc:5000", True),
         ("mlflow.any-namespace.svc.cluster.local:5000", True),
         ("localhost", True),
@@ -431,21 +463,33 @@ def test_staging_is_production_in_small() -> None:
         ("127.0.0.1:5000", True),
         ("[::1]:5000", True),
         ("10.244.0.7:5000", True),
+        ("10.1.2.255", True),
+        ("172.16.0.1", True),
         ("172.20.1.2:30500", True),
+        ("172.31.255.254:80", True),
         ("192.168.1.2", True),
+        ("192.168.1.20:5000", True),
+        ("[fd00::5]:5000", True),
+        ("[fd00::5]", True),
+        ("[2001:db8::5]:5000", False),
+        # The names of others, which resolve to whatever they like.
+        ("10.attacker.example", False),
+        ("10.attacker.example:5000", False),
+        ("10.0.0.1.attacker.example", False),
+        ("192.168.attacker.example", False),
+        ("172.16.attacker.example:80", False),
+        ("172.20.1.attacker.example", False),
+        ("mlflow.attacker.example", False),
+        ("mlflow.team-b", False),
+        ("mlflow.team-a.attacker.example", False),
+        ("mlflow.team-a.svc.attacker.example", False),
+        ("fd00.attacker.example:80", False),
+        ("11.0.0.1", False),
+        ("172.15.0.1", False),
         ("mlflow.example.com", False),
         ("evil.example.com:5000", False),
         ("172.32.0.1", False),
     ],
 )
 def test_hosts(host: str, allowed: bool) -> None:
-    """As MLflow does it: a pattern where there is a *, else the very same."""
-    from fnmatch import fnmatch
-
-    (config,) = [
-        o["data"]
-        for o in build(TREE / "base")
-        if o["kind"] == "ConfigMap" and "MLFLOW_SERVER_ALLOWED_HOSTS" in o["data"]
-    ]
-    entries = [entry.strip() for entry in config["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")]
-    assert any(fnmatch(host, e) if "*" in e else host == e for e in entries) is allowed
+    assert answers_to(build(TREE / "base"), host) is allowed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -26,7 +27,8 @@ def environment(lock: Path, python: tuple[str, ...] = ()) -> Path:
     # Another checkout, or the other half of the tests, may be making it.
     with folder.with_suffix(".lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        wanted = f"{python or sys.version} {lock.read_text(encoding='utf-8')}"
+        beside = f"ansible {importlib.metadata.version('ansible')}, copied"
+        wanted = f"{python or sys.version} {beside} {lock.read_text(encoding='utf-8')}"
         stamp = folder / "stamp"
         if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
             shutil.rmtree(folder, ignore_errors=True)
@@ -67,5 +69,6 @@ def know_collections(folder: Path) -> None:
     (packages,) = folder.glob("lib/python*/site-packages")
     (packages / "ansible_collections").mkdir()
     for name in ("ansible", "kubernetes"):
-        link = packages / "ansible_collections" / name
-        link.symlink_to(COLLECTIONS / "ansible_collections" / name)
+        there = packages / "ansible_collections" / name
+        # Copied: the environment outlives this checkout.
+        shutil.copytree(COLLECTIONS / "ansible_collections" / name, there)

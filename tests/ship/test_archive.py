@@ -12,19 +12,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.mlops.mlflow.tests.ship.galaxy import (
-    BIN,
-    ROOT,
-    Installed,
-    tracked,
-)
+from ansible_collections.mlops.mlflow.tests.ship.galaxy import BIN, ROOT, Installed, tracked
 
 KILOBYTES = 1000
 # What only a checkout uses. Everything else is in the archive: a new folder has to be put here, or
 # is shipped.
 CHECKOUT_ONLY = re.compile(
     r"\.|(benchmarks|changelogs/fragments|dev|docs/site|images|molecule|scripts|tests)/|requirements[^/]*$"
-    r"|(Makefile|ansible\.cfg|galaxy\.yml|pyproject\.toml|site\.yml)$"
+    r"|docs/.*\.md$|(CONTRIBUTING\.md|Makefile|ansible\.cfg|galaxy\.yml|pyproject\.toml|site\.yml)$"
 )
 SECRET = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----|\$ANSIBLE_VAULT;|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_\w{36}"
@@ -33,7 +28,14 @@ SECRET = re.compile(
 
 
 def test_the_archive_is_small(installed: Installed) -> None:
-    assert installed.archive.stat().st_size <= 470 * KILOBYTES
+    # Code and manifests, compressed: nothing is left out that could be. 400 was the aim, before one
+    # checked a release against nodes, volumes and quotas, and tried its migration beforehand.
+    assert installed.archive.stat().st_size <= 490 * KILOBYTES
+
+
+def test_it_says_where_the_pages_are_that_it_leaves_out(installed: Installed) -> None:
+    manifest = json.loads((installed.root / "MANIFEST.json").read_text())["collection_info"]
+    assert manifest["documentation"] in (installed.root / "README.md").read_text()
 
 
 def test_the_archive_holds_what_is_used_and_nothing_else(installed: Installed) -> None:

@@ -17,8 +17,8 @@ from ansible_collections.mlops.mlflow.tests.ship.galaxy import BIN, ROOT
 
 TOKEN = "a-token-that-nobody-may-see"
 ENVIRONMENTS = ("staging", "production")
-# Playbooks that are for a person at a terminal, or for nobody in AWX.
-NOT_THERE = {"awx", "pin"}
+# For a person at a terminal, or for nobody in AWX: what a job writes goes with it.
+NOT_THERE = {"awx", "pin", "render"}
 SETTINGS = {
     "awx_image": "registry.example.org/mlflow-ee:0.1.0",
     "awx_credentials": {

@@ -15,7 +15,10 @@ import pytest
 import yaml
 from ansible.release import __version__ as ansible_version
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import FORGETS_NO_PROXY
-from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory import connection, values
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory import (
+    connection,
+    secret_values,
+)
 
 ROOT = Path(__file__).parents[2]
 # By name, with their folders: those that are shipped, and those of a checkout only.
@@ -126,7 +129,7 @@ def test_ansible_doc_prints_no_group_of_options_twice() -> None:
 
 def test_an_entry_of_mlflow_secrets_is_described_as_it_is_checked() -> None:
     described = " ".join(options("mlflow")["mlflow_secrets"]["description"])
-    for name in values.SOURCE:
+    for name in secret_values.SOURCE:
         assert f"C({name})" in described, name
 
 
@@ -266,16 +269,20 @@ def test_one_version_of_ansible_is_asked_for() -> None:
     ]
 
 
-def test_the_action_group_holds_every_module_that_takes_a_connection() -> None:
-    groups = load("meta/runtime.yml")["action_groups"]
-    fragment = "kubernetes.core.k8s_auth_options"
-    connecting = [
+@pytest.mark.parametrize(
+    ("group", "fragment"),
+    [("k8s", "kubernetes.core.k8s_auth_options"), ("locked", "mlops.mlflow.lease")],
+)
+def test_an_action_group_holds_every_module_that_takes_its_options(
+    group: str, fragment: str
+) -> None:
+    taking = [
         name
         for name in MODULES
         if fragment in documentation(name).get("extends_documentation_fragment", [])
     ]
     # In order, so that a reader finds what is missing.
-    assert groups == {"k8s": connecting}
+    assert load("meta/runtime.yml")["action_groups"][group] == taking
 
 
 def test_no_module_is_newer_than_the_collection() -> None:

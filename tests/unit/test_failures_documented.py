@@ -34,6 +34,13 @@ def test_an_entry_names_the_tolerance(reason: str) -> None:
     assert re.search(rf"\b{reasons.DEFAULTS[reason]:g} s\b", ENTRIES[reason])
 
 
+@pytest.mark.parametrize("words", [pattern for pattern, _advice in hints.BLOCKS])
+def test_each_state_that_blocks_has_a_fix(words: str) -> None:
+    """By the words of the message, in one of the lines under Fix."""
+    fixes = ENTRIES["blocked"].partition("**Fix.**")[2].split("\n- ")
+    assert any(re.search(words, " ".join(fix.split())) for fix in fixes), words
+
+
 def test_links_within_the_page_lead_somewhere() -> None:
     for anchor in re.findall(r"\]\(#([\w-]+)\)", PAGE):
         assert anchor in ENTRIES

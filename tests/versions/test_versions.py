@@ -1,7 +1,7 @@
 """The collection works with every ansible-core, Python and Kubernetes client that it asks for.
 
-Each ansible-core has a lock here, and a Python. The one of .venv is in the other stages. As a rule
-the newest runs, and MLFLOW_TEST_VERSIONS=all runs each.
+Each ansible-core has a lock here, and a Python. The one of .venv is in the other stages.
+MLFLOW_TEST_VERSIONS=2.18 runs that one alone.
 """
 
 from __future__ import annotations
@@ -16,20 +16,17 @@ from typing import NamedTuple
 
 import pytest
 import yaml
-from ansible.release import __version__ as here
-from ansible_collections.mlops.mlflow.tests.ship.environments import (
-    CACHE,
-    COLLECTIONS,
-    environment,
-)
+from ansible.release import __version__ as installed
+from ansible_collections.mlops.mlflow.tests.ship.environments import CACHE, COLLECTIONS, environment
 from ansible_collections.mlops.mlflow.tests.ship.galaxy import BIN, ROOT, tracked
 
 TRIXIE = ROOT / "tests/versions/trixie.sh"
 # ansible-core 2.20 and newer do not run with Python 3.11 any more.
-PYTHONS = {"2.17": "3.11", "2.18": "3.13", "2.20": "3.13", "2.21": "3.13"}
+PYTHONS = {"2.17": "3.11", "2.18": "3.12", "2.20": "3.13", "2.21": "3.13"}
+ONLY = os.environ.get("MLFLOW_TEST_VERSIONS")
 CHOSEN = [
     pytest.param(core, id=f"core-{core}-python-{PYTHONS[core]}")
-    for core in (PYTHONS if os.environ.get("MLFLOW_TEST_VERSIONS") == "all" else ["2.21"])
+    for core in ([ONLY] if ONLY else PYTHONS)
 ]
 
 
@@ -63,23 +60,29 @@ class Environment(NamedTuple):
         )
 
 
-def runs(python: str) -> bool:
-    """Whether a Python of this name works here; what pyenv puts on the PATH may not."""
-    return shutil.which(python) is not None and not subprocess.call(
-        [python, "-c", "import ensurepip"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+def found(version: str) -> tuple[str, ...]:
+    """Return the command of a Python of this machine, or nothing if it has none of this version."""
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    inside = sorted(pyenv.glob(f"{version}.*/bin/python{version}"))
+    # What pyenv puts on the PATH is there for versions that are not chosen, and fails.
+    for python in (sys.executable, shutil.which(f"python{version}"), *map(str, inside)):
+        told = "import ensurepip, sys; print(*sys.version_info[:2], sep='.')"
+        if python and subprocess.run(
+            [python, "-c", told], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            check=False,
+        ).stdout.strip() == version:  # fmt: skip
+            return (python,)
+    return ()
 
 
 @pytest.fixture(scope="module", params=CHOSEN)
 def ansible(request: pytest.FixtureRequest) -> Environment:
     version = PYTHONS[request.param]
     lock = ROOT / f"tests/versions/requirements-{request.param}.txt"
-    python = f"python{version}"
-    if version == f"{sys.version_info[0]}.{sys.version_info[1]}":
-        return Environment((), environment(lock, (sys.executable,)), version)
-    if runs(python):
-        return Environment((), environment(lock, (python,)), version)
-    return Environment((str(TRIXIE),), environment(lock, (str(TRIXIE), python)), version)
+    if here := found(version):
+        return Environment((), environment(lock, here), version)
+    # Debian trixie has one Python.
+    return Environment((str(TRIXIE),), environment(lock, (str(TRIXIE), "python3.13")), "3.13")
 
 
 def test_the_unit_tests_pass(ansible: Environment) -> None:
@@ -122,7 +125,9 @@ def bring_pip(folder: Path) -> None:
 
 def test_each_supported_ansible_core_is_tried() -> None:
     least = yaml.safe_load((ROOT / "meta/runtime.yml").read_text())["requires_ansible"]
-    numbers = sorted(int(core.split(".")[1]) for core in {*PYTHONS, ".".join(here.split(".")[:2])})
+    numbers = sorted(
+        int(core.split(".")[1]) for core in {*PYTHONS, ".".join(installed.split(".")[:2])}
+    )
     assert least == f">=2.{numbers[0]}.0"
     assert numbers == list(range(numbers[0], numbers[-1] + 1))
 
@@ -137,3 +142,10 @@ def test_each_lock_is_of_the_version_that_its_name_says() -> None:
     for line in filter(lambda line: "==" in line, oldest.splitlines()):
         assert f"\n{line} " in f"\n{locks['2.17']}"
     assert BIN.is_dir()
+
+
+def test_every_python_that_ansible_test_holds_the_modules_against_is_tried() -> None:
+    config = yaml.safe_load((ROOT / "tests/config.yml").read_text(encoding="utf-8"))
+    numbers = sorted({int(version.split(".")[1]) for version in PYTHONS.values()})
+    assert config["modules"]["python_requires"] == f">=3.{numbers[0]}"
+    assert numbers == list(range(numbers[0], numbers[-1] + 1))

@@ -11,6 +11,9 @@ disaster, has a place of its own. Nothing is ever deleted or written over in ano
 
 A backup is whole in the bucket when its manifest.json is: that is written last, and deleted first.
 
+With a key, $BACKUP_S3_KEYS/encryption-key, everything is encrypted before it leaves. Other files of
+that folder named encryption-key… are older keys, to read with.
+
 Exit status: 0 done; 1 it failed; 2 wrong use.
 
 Environment, beside that of boto3 (AWS_…):
@@ -23,24 +26,29 @@ Environment, beside that of boto3 (AWS_…):
                            this volume's own
     BACKUP_DIR             where they are, /backups if not set
     BACKUP_S3_CA           a CA of your own, if there is such a file
+    BACKUP_S3_KEYS         the folder of the keys, if there is one
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import contextlib
 import datetime
 import fcntl
 import hashlib
 import importlib
+import io
 import json
 import os
 import re
 import secrets
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 _NAME = re.compile(r"\d{8}T\d{6}Z")
 _URL = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?")
@@ -53,6 +61,12 @@ _SHRUNK = 10
 # For how long a backup that a restore has asked for is not deleted (seconds).
 _RESTORING = 86400.0
 _CA = "/etc/mlops-mlflow/s3-ca/ca.crt"
+_KEYS = "/etc/mlops-mlflow/s3-keys"
+_KEY = "encryption-key"
+# An encrypted file: these words, the key's fingerprint, a salt; then parts, each with its tag.
+_MAGIC = b"mlops.mlflow encrypted 1\n"
+_MARK, _SALT, _TAG, _PART = 16, 16, 16, 1 << 20
+_HEADER = len(_MAGIC) + _MARK + _SALT
 MANIFEST = "manifest.json"
 TESTED = "tested.json"
 KEEP = "keep"
@@ -104,6 +118,87 @@ def expired(
     return [name for name in newest[keep:] if name < oldest and name not in marked and name != good]
 
 
+class Cipher:
+    """Encrypts files with AES-256-GCM, part by part: none can be changed, left out or moved."""
+
+    def __init__(self, keys: Mapping[str, bytes], current: str) -> None:
+        # By fingerprint. Nothing is encrypted without a current one.
+        self._keys = keys
+        self.current = current
+
+    def _sealing(self, header: bytes) -> Any:
+        aead = importlib.import_module("cryptography.hazmat.primitives.ciphers.aead")
+        key = self._keys.get(header[len(_MAGIC) :][:_MARK].decode("ascii", "replace"))
+        if key is None:
+            raise BackupError(
+                f"it is encrypted with the key {header[len(_MAGIC) :][:_MARK].decode()!r}, which "
+                f"is not in the Secret mlflow-backup-s3: put it there, as {_KEY} or as {_KEY}-OLD"
+            )
+        # A key for each file, so that parts may be counted from nought.
+        return aead.AESGCM(hashlib.blake2b(header, key=key, digest_size=32).digest())
+
+    @staticmethod
+    def _nonce(number: int, last: bool) -> bytes:
+        return number.to_bytes(11, "big") + bytes([last])
+
+    def seal(self, source: IO[bytes], target: IO[bytes]) -> None:
+        header = _MAGIC + self.current.encode() + secrets.token_bytes(_SALT)
+        sealing = self._sealing(header)
+        target.write(header)
+        number, part = 0, source.read(_PART)
+        while True:
+            following = source.read(_PART)
+            target.write(sealing.encrypt(self._nonce(number, not following), part, None))
+            if not following:
+                return
+            number, part = number + 1, following
+
+    def open(self, source: IO[bytes], target: IO[bytes]) -> None:
+        """Decrypt what is encrypted; copy what is not, as it was before there was a key."""
+        header = source.read(_HEADER)
+        if not header.startswith(_MAGIC):
+            target.write(header)
+            shutil.copyfileobj(source, target)
+            return
+        sealing = self._sealing(header)
+        invalid = importlib.import_module("cryptography.exceptions").InvalidTag
+        number, part = 0, source.read(_PART + _TAG)
+        while True:
+            following = source.read(_PART + _TAG)
+            try:
+                target.write(sealing.decrypt(self._nonce(number, not following), part, None))
+            except invalid:
+                raise BackupError("what is in the bucket is not what was encrypted") from None
+            if not following:
+                return
+            number, part = number + 1, following
+
+    def size(self, plain: int) -> int:
+        """Return how large a file is in the bucket."""
+        parts = max(1, -(-plain // _PART))
+        return _HEADER + plain + parts * _TAG if self.current else plain
+
+
+def cipher_of(folder: Path) -> Cipher:
+    """Read the keys: 32 bytes each, in base64."""
+    keys: dict[str, bytes] = {}
+    current = ""
+    for path in sorted(folder.glob(f"{_KEY}*")) if folder.is_dir() else []:
+        try:
+            key = base64.b64decode(path.read_bytes().strip(), validate=True)
+        except binascii.Error:
+            key = b""
+        if len(key) != 32:
+            raise UsageError(
+                f"{path.name} in the Secret mlflow-backup-s3 must be 32 bytes in base64, as "
+                "openssl rand -base64 32 makes them"
+            )
+        mark = hashlib.sha256(b"mlops.mlflow backup key " + key).hexdigest()[:_MARK]
+        keys[mark] = key
+        current = mark if path.name == _KEY else current
+    return Cipher(keys, current)
+
+
 class Copy(NamedTuple):
     """A backup in the bucket; place is RELEASE/ORIGIN, or empty for one of before such were."""
 
@@ -123,8 +218,9 @@ class Copy(NamedTuple):
 class Bucket:
     """The backups in a bucket."""
 
-    def __init__(self, client: Any, bucket: str, prefix: str) -> None:
+    def __init__(self, client: Any, bucket: str, prefix: str, cipher: Cipher) -> None:
         self._client = client
+        self.cipher = cipher
         self._bucket = bucket
         self._prefix = prefix
 
@@ -152,16 +248,28 @@ class Bucket:
 
     def put(self, copy: Copy, path: Path) -> None:
         """Upload one file, in parts where it is large."""
-        self._client.upload_file(str(path), self._bucket, self._key(copy, path.name))
+        key = self._key(copy, path.name)
+        if not self.cipher.current:
+            self._client.upload_file(str(path), self._bucket, key)
+            return
+        # On the volume of the backups, the only one that has room for it.
+        with path.open("rb") as plain, tempfile.TemporaryFile(dir=path.parents[1]) as sealed:
+            self.cipher.seal(plain, sealed)
+            sealed.seek(0)
+            self._client.upload_fileobj(sealed, self._bucket, key)
 
     def get(self, copy: Copy, file: str, target: Path) -> None:
-        self._client.download_file(self._bucket, self._key(copy, file), str(target))
+        with tempfile.TemporaryFile(dir=target.parent) as sealed, target.open("wb") as plain:
+            self._client.download_fileobj(self._bucket, self._key(copy, file), sealed)
+            sealed.seek(0)
+            self.cipher.open(sealed, plain)
 
     def read(self, copy: Copy, file: str) -> bytes:
         """Return a small file."""
         answer = self._client.get_object(Bucket=self._bucket, Key=self._key(copy, file))
-        data: bytes = answer["Body"].read()
-        return data
+        plain = io.BytesIO()
+        self.cipher.open(io.BytesIO(answer["Body"].read()), plain)
+        return plain.getvalue()
 
     def delete(self, copy: Copy) -> None:
         """Delete a backup, first what makes it one."""
@@ -214,7 +322,8 @@ def copy_up(bucket: Bucket, folder: Path, copy: Copy) -> bool:
     changed = False
     # The manifest last: until then, there is no such backup.
     for path in sorted(files, key=lambda one: one.name == MANIFEST):
-        same = copy.whole and copy.files.get(path.name) == path.stat().st_size
+        size = bucket.cipher.size(path.stat().st_size)
+        same = copy.whole and copy.files.get(path.name) == size
         if same and path.name == TESTED:
             same = bucket.read(copy, TESTED) == path.read_bytes()
         if not same:
@@ -357,7 +466,9 @@ def sync(path: Path) -> None:
 def fetch(bucket: Bucket, folder: Path, copy: Copy) -> None:
     """Copy one backup to the volume: whole, or not at all."""
     name = copy.name
-    needed, free = sum(copy.files.values()), shutil.disk_usage(folder).free
+    # The largest is there twice for a moment.
+    needed = sum(copy.files.values()) + max(copy.files.values(), default=0)
+    free = shutil.disk_usage(folder).free
     if free < needed + (16 << 20):
         raise BackupError(
             f"the volume of the backups has {free >> 20} MiB left, and {name} takes "
@@ -474,6 +585,7 @@ def connect(environment: Mapping[str, str]) -> Bucket:
     boto3 = importlib.import_module("boto3")
     config_class = importlib.import_module("botocore.config").Config
     bucket, prefix = place(environment.get("BACKUP_S3_URL", ""))
+    cipher = cipher_of(Path(environment.get("BACKUP_S3_KEYS", _KEYS)))
     ca = environment.get("BACKUP_S3_CA", _CA)
     config = config_class(
         connect_timeout=10,
@@ -484,7 +596,7 @@ def connect(environment: Mapping[str, str]) -> Bucket:
         response_checksum_validation="when_required",
     )
     more = {"verify": ca} if Path(ca).is_file() else {}
-    return Bucket(boto3.client("s3", config=config, **more), bucket, prefix)
+    return Bucket(boto3.client("s3", config=config, **more), bucket, prefix, cipher)
 
 
 def main(arguments: list[str], environment: Mapping[str, str]) -> int:

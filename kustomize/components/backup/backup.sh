@@ -3,9 +3,11 @@
 #
 #   backup.sh backup    take one, then delete what is not to be kept any longer
 #   backup.sh list      say which there are
-#   backup.sh check     reckon the checksums of $BACKUP_NAME
+#   backup.sh check     compute the checksums of $BACKUP_NAME
 #   backup.sh since     count what the live database has, to compare it with $BACKUP_NAME
 #   backup.sh test      restore $BACKUP_NAME into a scratch database, compare, drop it
+#   backup.sh rehearse  restore $BACKUP_NAME into another scratch database, and leave it there, for the
+#                       next MLflow's migration to be tried on (schema.py rehearse drops it)
 #   backup.sh prepare   restore $BACKUP_NAME beside the live database, and compare
 #   backup.sh swap      put what was prepared in the live database's place, and keep that one
 #   backup.sh forget    drop the databases that earlier restores replaced
@@ -22,11 +24,26 @@
 set -euo pipefail
 # A failure ends the script also inside $(…).
 shopt -s nullglob inherit_errexit
-# What is being written; it goes when this process does.
+# What is being written, and the databases that are being tested: these go when this process does, whatever
+# ends it but SIGKILL; after that, with the next one.
 partial=''
+tested_databases=''
+tmp=$(mktemp -d)
+clean_up() {
+  local live
+  while read -r _role live; do
+    if [[ -n $live ]]; then (drop_ours "$live$scratch_suffix") || true; fi
+  done <<<"$tested_databases"
+  rm -rf "$tmp" ${partial:+"$partial"}
+}
+trap clean_up EXIT
+trap 'exit 143' TERM INT
 
 dir=${BACKUP_DIR:-/backups}
 image_file=${BACKUP_IMAGE_FILE:-/work/image.json}
+# Beside it, what keys.py has written.
+keys_file=${image_file%/*}/keys.json
+admin_file=${image_file%/*}/admin.json
 export PGAPPNAME=mlops-mlflow-backup PGCONNECT_TIMEOUT=${PGCONNECT_TIMEOUT:-5}
 maintenance=${BACKUP_MAINTENANCE_DATABASE:-postgres}
 # A connection that carries nothing for a while is dropped by many a NAT and load balancer, and a dump
@@ -36,6 +53,7 @@ if [[ -z ${PGSERVICE:-} && -r $service_file ]]; then
   export PGSERVICEFILE=$service_file PGSERVICE=mlflow-backup
 fi
 scratch_suffix=_restore_test
+rehearsal_suffix=_rehearsal
 prepared_suffix=_restoring
 replaced_suffix=_before_
 
@@ -90,7 +108,10 @@ SELECT coalesce(string_agg(format('SELECT %L AS name, count(*) AS rows FROM %I.%
     'SELECT NULL AS name, 0 AS rows WHERE false') AS counting
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence = 'p'
-    AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \gset
+    AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+    -- An extension brings its own.
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e'
+      AND d.classid = 'pg_catalog.pg_class'::regclass) \gset
 SELECT coalesce(string_agg(format(
       'SELECT %L AS name, string_agg(version_num, '','' ORDER BY version_num) AS revision FROM %I.%I',
       CASE c.relname WHEN 'alembic_version' THEN 'tracking' ELSE 'auth' END,
@@ -102,6 +123,41 @@ SELECT
     (SELECT coalesce(json_object_agg(name, rows ORDER BY name), '{}') FROM (:counting) AS t) AS rows,
     (SELECT coalesce(json_object_agg(name, revision ORDER BY name), '{}') FROM (:revising) AS t)
       AS revisions \gset
+SQL
+)
+# What a dump does not carry, or carries only where the role may: a line each, and no value, which may
+# be a secret. It runs in the database that it is about.
+properties=$(
+  cat <<'SQL'
+SELECT coalesce(json_agg(line ORDER BY line), '[]') AS properties FROM (
+  SELECT 'extension ' || extname FROM pg_catalog.pg_extension WHERE extname <> 'plpgsql'
+  UNION SELECT format('setting %s', split_part(setting, '=', 1))
+      || coalesce(' of role ' || rolname, '')
+    FROM pg_catalog.pg_database d JOIN pg_catalog.pg_db_role_setting s ON setdatabase = d.oid
+      LEFT JOIN pg_catalog.pg_roles r ON r.oid = setrole, unnest(setconfig) AS setting
+    WHERE datname = current_database()
+  UNION SELECT format('connection limit %s', datconnlimit) FROM pg_catalog.pg_database
+    WHERE datname = current_database() AND datconnlimit <> -1
+  UNION SELECT format('owner %s of the database', pg_catalog.pg_get_userbyid(datdba))
+    FROM pg_catalog.pg_database
+    WHERE datname = current_database() AND pg_get_userbyid(datdba) <> current_user
+  UNION SELECT format('locale %s (%s, %s%s)', CASE row ->> 'datlocprovider' WHEN 'i' THEN 'of ICU'
+      WHEN 'b' THEN 'of Postgres' ELSE 'of the system' END, row ->> 'datcollate', row ->> 'datctype',
+      ', ' || coalesce(row ->> 'datlocale', row ->> 'daticulocale'))
+    FROM (SELECT to_jsonb(d) AS row FROM pg_catalog.pg_database d
+      WHERE datname = current_database()) AS d
+  UNION SELECT format('privilege %s of %s on the database', privilege_type,
+      coalesce(rolname, 'everybody'))
+    FROM pg_catalog.pg_database, aclexplode(datacl) AS a
+      LEFT JOIN pg_catalog.pg_roles r ON r.oid = grantee
+    WHERE datname = current_database() AND grantee <> datdba
+  UNION SELECT format('privileges of %s on tables', coalesce(rolname, 'everybody'))
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = relnamespace,
+      aclexplode(relacl) AS a LEFT JOIN pg_catalog.pg_roles r ON r.oid = grantee
+    WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' AND grantee <> relowner
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e'
+        AND d.classid = 'pg_catalog.pg_class'::regclass)
+) AS lines (line) \gset
 SQL
 )
 # A role's limits for everyday queries do not decide over a backup. Not every server has all of them.
@@ -204,11 +260,29 @@ check_versions() {
       "an image of Postgres $server or newer (mlflow_postgres_image)"
 }
 
-# Whether a restore, and so its test, may make the database that it needs.
+# Why this role cannot put a restored database in the live one's place, and what to do about it; nothing
+# if it can. A database is renamed by its owner.
+hindrance() {
+  local names=''
+  while read -r _role live; do names+=" $live"; done <<<"$1"
+  sql "$maintenance" --set=names="$names" <<'SQL'
+SELECT CASE WHEN NOT (rolcreatedb OR rolsuper) THEN
+      format('role %s may not create databases, which a restore and its test need; have an administrator'
+        ' run: ALTER ROLE "%s" CREATEDB', rolname, replace(rolname, '"', '""'))
+    WHEN live IS NOT NULL THEN
+      format('role %s does not own the database %s, which a restore renames; have an administrator'
+        ' run: ALTER DATABASE "%s" OWNER TO "%s"', rolname, live, live, replace(rolname, '"', '""'))
+    ELSE '' END
+  FROM pg_catalog.pg_roles, (SELECT min(datname) AS live FROM pg_catalog.pg_database
+    WHERE datname = ANY (string_to_array(:'names', ' ')) AND NOT pg_has_role(datdba, 'USAGE')) AS d
+  WHERE rolname = current_user;
+SQL
+}
+
+# Whether a restore can do all that it does.
 privileges() {
-  sql "$maintenance" <<'SQL'
-SELECT '@role ' || json_build_object('name', rolname, 'createdb', rolcreatedb OR rolsuper)
-  FROM pg_catalog.pg_roles WHERE rolname = current_user;
+  sql "$maintenance" --set=hindrance="$(hindrance "$1")" <<'SQL'
+SELECT '@role ' || json_build_object('name', current_user, 'hindrance', :'hindrance');
 SQL
 }
 
@@ -216,6 +290,7 @@ SQL
 surroundings() {
   local role live
   if [[ -e $image_file ]]; then printf '@image %s\n' "$(one_line "$image_file")"; fi
+  if [[ -e $keys_file ]]; then printf '@keys %s\n' "$(one_line "$keys_file")"; fi
   while read -r role live; do
     printf '@live %s %s\n' "$role" "$live"
     sql "$maintenance" --set=live="$live" <<'SQL'
@@ -227,7 +302,7 @@ SELECT '@database ' || json_build_object('name', datname, 'size', pg_database_si
   ORDER BY datname;
 SQL
   done <<<"$1"
-  privileges
+  privileges "$1"
 }
 
 # --- Taking one -----------------------------------------------------------------------------------
@@ -243,11 +318,12 @@ SELECT pg_export_snapshot() AS snapshot \\gset
 \\setenv SNAPSHOT :snapshot
 \\! pg_dump --format=custom --lock-wait-timeout=60s --snapshot="\$SNAPSHOT" --file="\$DUMP" && sync "\$DUMP" && touch "\$DUMP.whole" || true
 $facts
+$properties
 \\set bytes \`stat -c %s "\$DUMP"\`
 \\set sha256 \`sha256sum "\$DUMP" | cut -d' ' -f1\`
 SELECT json_build_object('role', :'role', 'name', current_database(), 'file', :'role' || '.dump',
   'bytes', :'bytes'::bigint, 'sha256', :'sha256', 'size', pg_database_size(current_database()),
-  'revisions', :'revisions'::json, 'rows', :'rows'::json);
+  'revisions', :'revisions'::json, 'rows', :'rows'::json, 'properties', :'properties'::json);
 COMMIT;
 SQL
   [[ -e $file.whole ]] || fail "database $name could not be dumped: see the lines above"
@@ -273,32 +349,31 @@ take() {
   lock_folder
   check_versions
   check_room "$all"
-  privileges
+  privileges "$all"
   name=$(date -u +%Y%m%dT%H%M%SZ)
   [[ ! -e $dir/$name ]] || fail "there is a backup $name already"
   partial=$dir/.taking-$name
   mkdir -m 0700 "$partial"
-  trap 'rm -rf "$partial"' EXIT
   say "taking $name"
   while read -r role database; do
     found+="${found:+,}$(dump "$role" "$database" "$partial")"
   done <<<"$all"
   # psql writes the JSON, so that whatever a name holds is quoted.
   sql "$maintenance" --set=databases="[$found]" --set=name="$name" \
-    --set=image="$(one_line "$image_file")" --set=release="${BACKUP_RELEASE:-}" \
+    --set=image="$(one_line "$image_file")" --set=keys="$(one_line "$keys_file")" --set=release="${BACKUP_RELEASE:-}" \
     --set=store="$(artifact_store)" --set=reason="${BACKUP_REASON:-}" >"$partial/manifest.json" <<'SQL'
 SELECT json_build_object('format', 1, 'name', :'name',
   'time', to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
   'mlflow', :'image'::json ->> 'mlflow', 'release', :'release', 'artifact_store', :'store',
-  'reason', :'reason', 'postgres', current_setting('server_version'),
+  'reason', :'reason', 'postgres', current_setting('server_version'), 'keys', :'keys'::json,
   'databases', :'databases'::json);
 SQL
   (cd "$partial" && sha256sum manifest.json >manifest.sha256)
   if [[ ${BACKUP_MARK:-false} == true ]]; then : >"$partial/keep"; fi
   sync "$partial"/* "$partial"
   mv "$partial" "$dir/$name"
+  partial=''
   sync "$dir"
-  trap - EXIT
   say "took $name, $(du -sk "$dir/$name" | cut -f1) KiB"
   printf '@taken %s\n' "$name"
   retain
@@ -353,7 +428,6 @@ receive() {
   lock_folder
   partial=$dir/.taking-$BACKUP_NAME
   mkdir -m 0700 "$partial"
-  trap 'rm -rf "$partial"' EXIT
   head -c "${BACKUP_SIZE:?}" | base64 -d | tar --extract --file=- --directory="$partial" --no-same-owner
   if [[ -e $dir/$BACKUP_NAME ]]; then
     cmp -s "$partial/$BACKUP_NAME/manifest.json" "$dir/$BACKUP_NAME/manifest.json" ||
@@ -369,7 +443,7 @@ receive() {
 
 # --- Restoring one --------------------------------------------------------------------------------
 
-# Reckons what the files are; whether that is what they should be is for whoever reads it.
+# Computes what the files are; whether that is what they should be is for whoever reads it.
 check() {
   local folder file all
   folder=$(chosen)
@@ -394,7 +468,7 @@ since() {
   folder=$(chosen)
   all=$(databases)
   list
-  privileges
+  privileges "$all"
   printf '@chosen %s unchecked\n' "${folder##*/}"
   while read -r role live; do
     sql "$live" --set=role="$role" <<SQL
@@ -436,32 +510,86 @@ DROP DATABASE IF EXISTS :"name" WITH (FORCE);
 SQL
 }
 
-# t or f; a database that does not answer is neither.
-may_create() {
-  sql "$maintenance" <<<'SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user;'
-}
-
-may_not_create() {
-  printf 'role %s may not create databases, which a restore and its test need; ' "${PGUSER:-}"
-  printf 'have an administrator run: ALTER ROLE "%s" CREATEDB' "${PGUSER:-}"
-}
-
-# An empty database like another one.
+# An empty database like another one: encoding, locale and tablespace cannot be changed later.
 create_like() {
-  local allowed
-  allowed=$(may_create)
-  [[ $allowed == t ]] || fail "$(may_not_create)"
   sql "$maintenance" --set=like="$1" --set=name="$2" <<'SQL'
 SELECT coalesce((SELECT format('CREATE DATABASE %I TEMPLATE template0 ENCODING %L LC_COLLATE %L LC_CTYPE %L',
-      :'name', pg_encoding_to_char(encoding), datcollate, datctype)
-    FROM pg_database WHERE datname = :'like' AND datlocprovider = 'c'),
+        :'name', pg_encoding_to_char((row ->> 'encoding')::int), row ->> 'datcollate', row ->> 'datctype')
+      || CASE row ->> 'datlocprovider' WHEN 'i' THEN format(' LOCALE_PROVIDER icu ICU_LOCALE %L', locale)
+        WHEN 'b' THEN format(' LOCALE_PROVIDER builtin BUILTIN_LOCALE %L', locale)
+        WHEN 'c' THEN ' LOCALE_PROVIDER libc' ELSE '' END
+      || coalesce(' ICU_RULES ' || quote_literal(row ->> 'daticurules'), '')
+      || CASE WHEN has_tablespace_privilege(spcname, 'CREATE')
+        THEN format(' TABLESPACE %I', spcname) ELSE '' END
+    FROM (SELECT to_jsonb(d) AS row, d.dattablespace FROM pg_database d WHERE datname = :'like') AS d
+      JOIN pg_tablespace t ON t.oid = dattablespace,
+      LATERAL (SELECT coalesce(row ->> 'datlocale', row ->> 'daticulocale')) AS l (locale)),
   format('CREATE DATABASE %I TEMPLATE template0', :'name')) \gexec
 SQL
   comment_on "$2" "${ours}being restored"
 }
 
+# Runs SQL of which each statement may fail, and says which did, and why.
+attempt() {
+  local line
+  while read -r line; do
+    if [[ $line == *ERROR:* ]]; then say "not carried: ${line#*ERROR:  }"; fi
+  done < <(sql "$1" --set=ON_ERROR_STOP=0 --set=VERBOSITY=terse --output=/dev/null "${@:2}" 2>&1 |
+    sort --unique)
+}
+
+# Gives a restored database what belongs to a database by itself, and so is in no dump: the live one's.
+carry() {
+  attempt "$maintenance" --set=live="$1" --set=name="$2" <<'SQL'
+SELECT format('ALTER DATABASE %I CONNECTION LIMIT %s', :'name', datconnlimit) FROM pg_database
+  WHERE datname = :'live' AND datconnlimit <> -1 \gexec
+-- A value that is a list is taken as it is stored, any other one as a literal.
+SELECT unnest(CASE WHEN key IN ('search_path', 'temp_tablespaces', 'session_preload_libraries',
+      'shared_preload_libraries', 'local_preload_libraries', 'unix_socket_directories')
+    THEN ARRAY[format('SELECT set_config(%L, %L, false)', key, value),
+      format('ALTER %s SET %s FROM CURRENT', whose, key), format('RESET %s', key)]
+    ELSE ARRAY[format('ALTER %s SET %s TO %L', whose, key, value)] END)
+  FROM (SELECT split_part(setting, '=', 1) AS key, substr(setting, strpos(setting, '=') + 1) AS value,
+      coalesce('ROLE ' || quote_ident(rolname) || ' IN ', '') || format('DATABASE %I', :'name') AS whose
+    FROM pg_database d JOIN pg_db_role_setting s ON setdatabase = d.oid
+      LEFT JOIN pg_roles r ON r.oid = setrole, unnest(setconfig) AS setting
+    WHERE datname = :'live') AS s \gexec
+SELECT format('REVOKE ALL ON DATABASE %I FROM PUBLIC', :'name') FROM pg_database
+  WHERE datname = :'live' AND datacl IS NOT NULL \gexec
+SELECT format('GRANT %s ON DATABASE %I TO %s', privilege_type, :'name',
+    coalesce(quote_ident(rolname), 'PUBLIC')) || CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END
+  FROM pg_database, aclexplode(datacl) AS a LEFT JOIN pg_roles r ON r.oid = grantee
+  WHERE datname = :'live' AND grantee <> datdba \gexec
+-- Last: until here it is ours to change.
+SELECT format('ALTER DATABASE %I OWNER TO %I', :'name', pg_get_userbyid(datdba)) FROM pg_database
+  WHERE datname = :'live' AND pg_get_userbyid(datdba) <> current_user \gexec
+SQL
+}
+
+properties_of() {
+  sql "$1" <<SQL
+$properties
+\\echo :properties
+SQL
+}
+
+# Says what the backup's database or the live one has, and the restored one has not.
+lost() {
+  local folder=$1 role=$2 live=$3 target=$4
+  sql "$maintenance" --set=role="$role" --set=name="$live" \
+    --set=manifest="$(one_line "$folder/manifest.json")" \
+    --set=live="$(properties_of "$live")" --set=target="$(properties_of "$target")" <<'SQL'
+WITH lost AS (SELECT jsonb_array_elements_text(d -> 'properties') AS line
+    FROM jsonb_array_elements(:'manifest'::jsonb -> 'databases') AS d WHERE d ->> 'role' = :'role'
+  UNION SELECT jsonb_array_elements_text(:'live')
+  EXCEPT SELECT jsonb_array_elements_text(:'target'))
+SELECT '@lost ' || json_build_object('database', :'name', 'what', json_agg(line ORDER BY line))
+  FROM lost HAVING count(*) > 0;
+SQL
+}
+
 # Restored, a database takes the room it had, and some for what is written ahead. How much there is, only
-# a server that is ours lets itself be asked, where the role is a superuser; another one's keeper knows.
+# the release's own server lets itself be asked (base/postgres-roles.sql); another one's keeper knows.
 check_database_room() {
   local folder=$1 role=$2 needed free
   needed=$(sql "$maintenance" --set=role="$role" \
@@ -471,14 +599,9 @@ SELECT (67108864 + (d ->> 'size')::numeric)::bigint
 SQL
   )
   free=$(sql "$maintenance" <<'SQL'
-SELECT (rolsuper OR pg_has_role('pg_execute_server_program', 'USAGE'))
-    AND current_setting('data_directory', true) ~ '^[A-Za-z0-9_./-]+$' AS may
-  FROM pg_roles WHERE rolname = current_user \gset
+SELECT to_regprocedure('public.mlops_room()') IS NOT NULL AS may \gset
 \if :may
-SELECT 'df -Pk ' || current_setting('data_directory') || ' | tail -n 1' AS df \gset
-CREATE TEMPORARY TABLE room (line text);
-COPY room FROM PROGRAM :'df';
-SELECT (regexp_split_to_array(line, '\s+'))[4]::bigint * 1024 FROM room;
+SELECT public.mlops_room();
 \endif
 SQL
   )
@@ -489,35 +612,70 @@ SQL
   fi
 }
 
-# What of a dump is restored: who owns what, and who may what, is the release's own.
-restored=(--no-owner --no-privileges --no-publications --no-subscriptions --exit-on-error)
+# Whose everything is, is the release's own to say.
+owned=(--no-owner --no-publications --no-subscriptions)
 
-# Restores one dump into an empty database. Newer programs than the server begin with settings that it
-# does not have, and the first one ends the restore. As text, such a line can be left out; it costs the
-# parallel jobs.
+# Settings that newer programs than the server begin with, and that it does not have.
+unknown_settings() {
+  comm -13 <(sql "$maintenance" <<<'SELECT name FROM pg_settings;' | LC_ALL=C sort) \
+    <(pg_restore --file=- --use-list=/dev/null "$1" | awk '$1 == "SET" { print $2 }' | LC_ALL=C sort -u) |
+    tr '\n' ' '
+}
+
+# A dump as SQL, without such settings. What stands in a row is data, whatever it looks like.
+as_sql() {
+  pg_restore --file=- "${owned[@]}" "${@:2}" | awk -v unknown="$1" '
+    BEGIN { count = split(unknown, names, " "); for (i = 1; i <= count; i++) left[names[i]] = 1 }
+    /^-- Name: / { body = 1 }
+    !body && $1 == "SET" && ($2 in left) { next }
+    { print }'
+}
+
+# What of a dump this role can restore, as pg_restore lists it. An extension that was put there by
+# somebody who may more than this role is left out.
+restorable() {
+  local file=$1 target=$2 extension reason all left=''
+  all=$(pg_restore --list "$file")
+  while read -r extension; do
+    reason=$(sql "$target" --set=name="$extension" 2>&1 >/dev/null <<'SQL'
+SET client_min_messages = warning;
+BEGIN;
+CREATE EXTENSION IF NOT EXISTS :"name" CASCADE;
+ROLLBACK;
+SQL
+    ) || {
+      say "not carried: extension $extension: ${reason##*ERROR:  }" >&2
+      left+="|EXTENSION - $extension|COMMENT - EXTENSION $extension"
+    }
+  done < <(sed -nE 's/^[0-9]+; [0-9]+ [0-9]+ EXTENSION - (.*[^ ]) *$/\1/p' <<<"$all")
+  awk -v left="$left" '
+    BEGIN { count = split(left, names, "|"); for (i = 1; i <= count; i++) if (names[i]) out[names[i]] = 1 }
+    { entry = $0; sub(/^[0-9]+; [0-9]+ [0-9]+ /, "", entry); sub(/ +$/, "", entry) }
+    !(entry in out)' <<<"$all"
+}
+
+# Restores one dump into an empty database. Where a setting has to be left out, without parallel jobs.
 restore_dump() {
-  local file=$1 target=$2 client server settings
-  client=$(client_version)
-  server=$(server_version)
-  if ((client == server)); then
-    pg_restore --dbname="$target" "${restored[@]}" --jobs="${BACKUP_JOBS:-2}" "$file"
-    return
+  local file=$1 target=$2 entries=$tmp/entries failed unknown
+  failed="${file##*/} could not be restored: see the lines above"
+  unknown=$(unknown_settings "$file")
+  restorable "$file" "$target" >"$entries"
+  if [[ -z $unknown ]]; then
+    pg_restore --dbname="$target" "${owned[@]}" --no-privileges --exit-on-error \
+      --use-list="$entries" --jobs="${BACKUP_JOBS:-2}" "$file" || fail "$failed"
+  else
+    as_sql "$unknown" --no-privileges --use-list="$entries" "$file" |
+      sql "$target" --output=/dev/null || fail "$failed"
   fi
-  settings=$(sql "$maintenance" <<<"SELECT string_agg(name, ' ') FROM pg_settings;")
-  pg_restore --file=- "${restored[@]}" "$file" |
-    awk -v settings="$settings" '
-      BEGIN { count = split(settings, names, " "); for (i = 1; i <= count; i++) known[names[i]] = 1 }
-      /^-- Name: / { body = 1 }
-      !body && $1 == "SET" && !($2 in known) { next }
-      { print }' |
-    sql "$target" --output=/dev/null
+  # Who may what on tables: whom the server does not know goes without.
+  sed -nE '/^[0-9]+; [0-9]+ [0-9]+ (DEFAULT )?ACL /p' "$entries" >"$entries.acl"
+  as_sql "$unknown" --use-list="$entries.acl" "$file" | attempt "$target"
 }
 
 # Restores one dump into an empty database, and compares that with the manifest.
 fill() {
   local folder=$1 role=$2 target=$3 found
-  restore_dump "$folder/$role.dump" "$target" ||
-    fail "$role.dump of ${folder##*/} could not be restored: see the lines above"
+  restore_dump "$folder/$role.dump" "$target"
   found=$(sql "$target" --set=role="$role" --set=manifest="$(one_line "$folder/manifest.json")" <<SQL
 $unlimited
 ANALYZE;
@@ -547,58 +705,52 @@ SQL
 }
 
 try() {
-  local folder=$1 all=$2 role live scratch result=0
+  local folder=$1 all=$2 role live scratch
   while read -r role live; do
     scratch=$live$scratch_suffix
-    # Also what an earlier test left that was killed.
+    rebuild "$folder" "$role" "$live" "$scratch"
     drop_ours "$scratch"
-    (
-      set -e
-      create_like "$live" "$scratch"
-      fill "$folder" "$role" "$scratch"
-    ) || result=1
-    drop_ours "$scratch"
-    if ((result)); then return 1; fi
   done <<<"$all"
 }
 
-# Whatever ends this process but SIGKILL, the scratch database goes; after that, at the next test.
-drop_scratch() {
-  local live
-  while read -r _role live; do
-    (drop_ours "$live$scratch_suffix") || true
-  done <<<"$tested_databases"
+# Makes one database of a backup what the live one could be replaced by.
+rebuild() {
+  create_like "$3" "$4"
+  fill "$1" "$2" "$4"
+  carry "$3" "$4"
+  lost "$@"
 }
 
 run_test() {
-  local folder started=$SECONDS allowed result role live _live
+  local folder all started=$SECONDS reason result role live _live
   lock_folder
   folder=$(chosen)
-  tested_databases=$(databases)
+  all=$(databases)
   check_versions
+  # Also what an earlier test left that was killed.
   while read -r _role live; do
     (drop_ours "$live$scratch_suffix")
-  done <<<"$tested_databases"
+    drop_rehearsal "$live"
+  done <<<"$all"
   # Which says nothing of the backup, and is no failure of its test: it was not made.
-  allowed=$(may_create)
-  if [[ $allowed != t ]]; then
-    say "${folder##*/} was not tested: $(may_not_create)"
-    privileges
+  reason=$(hindrance "$all")
+  if [[ -n $reason ]]; then
+    say "${folder##*/} was not tested: $reason"
+    privileges "$all"
     list
     return
   fi
-  trap drop_scratch EXIT
-  trap 'exit 143' TERM INT
+  tested_databases=$all
   # That there is no room says nothing of the backup: its test has not failed.
   while read -r role _live; do
     check_database_room "$folder" "$role"
-  done <<<"$tested_databases"
-  say "testing $BACKUP_NAME: restoring it into a scratch database"
+  done <<<"$all"
+  say "testing ${folder##*/}: restoring it into a scratch database"
   # Not as a condition, which would switch off `set -e` in all that is called.
   set +e
   (
     set -e
-    try "$folder" "$tested_databases"
+    try "$folder" "$all"
   )
   result=$?
   set -e
@@ -606,11 +758,40 @@ run_test() {
     tested false $((SECONDS - started)) 'it could not be restored, or is not what its manifest says' |
       write_file "$folder/tested.json"
     list
-    fail "the restore test of $BACKUP_NAME failed: see the lines above"
+    fail "the restore test of ${folder##*/} failed: see the lines above"
   fi
   tested true $((SECONDS - started)) '' | write_file "$folder/tested.json"
-  say "$BACKUP_NAME can be restored: revisions and numbers of rows are those of its manifest"
+  say "${folder##*/} can be restored: revisions and numbers of rows are those of its manifest"
   list
+}
+
+# For a migration to be tried on. It stays only when all of it is there.
+rehearse() {
+  local folder all role live reason
+  scratch_suffix=$rehearsal_suffix
+  lock_folder
+  folder=$(chosen)
+  all=$(databases)
+  check_versions
+  reason=$(hindrance "$all")
+  [[ -z $reason ]] || fail "$reason"
+  tested_databases=$all
+  while read -r role live; do
+    drop_ours "$live$scratch_suffix"
+    check_database_room "$folder" "$role"
+    say "restoring ${folder##*/} into $live$scratch_suffix"
+    rebuild "$folder" "$role" "$live" "$live$scratch_suffix"
+  done <<<"$all"
+  tested_databases=''
+  printf '@chosen %s unchecked\n' "${folder##*/}"
+  list
+}
+
+# What a rehearsal left that was killed; one that is at work is in it.
+drop_rehearsal() {
+  if [[ $(comment_of "$1$rehearsal_suffix") == "$ours"* ]]; then
+    attempt "$maintenance" --set=name="$1$rehearsal_suffix" <<<'DROP DATABASE IF EXISTS :"name";'
+  fi
 }
 
 comment_on() {
@@ -632,10 +813,12 @@ mark_of() {
 }
 
 prepare() {
-  local folder all role live target
+  local folder all role live target reason
   folder=$(chosen)
   all=$(databases)
   check_versions
+  reason=$(hindrance "$all")
+  [[ -z $reason ]] || fail "$reason"
   : >"$folder/restoring"
   while read -r role live; do
     # From here to the swap it is not: the same backup may have been restored before.
@@ -643,16 +826,55 @@ prepare() {
     target=$live$prepared_suffix
     if [[ $(comment_of "$target") == "$(mark_of "$folder")" ]]; then
       say "$target is there already, restored and compared"
+      lost "$folder" "$role" "$live" "$target"
       continue
     fi
     drop_ours "$target"
     check_database_room "$folder" "$role"
-    create_like "$live" "$target"
     say "restoring $BACKUP_NAME into $target"
-    fill "$folder" "$role" "$target"
+    rebuild "$folder" "$role" "$live" "$target"
+    let_administrator_in "$folder" "$target"
     comment_on "$target" "$(mark_of "$folder")"
     say "$target has the revisions and numbers of rows of the manifest"
   done <<<"$all"
+  nobody_in_the_way "$all"
+}
+
+# The administrator's password is the release's, if it was another one at the backup. Its hash is in no
+# argument.
+let_administrator_in() {
+  [[ -e $admin_file ]] || return 0
+  ADMIN=$admin_file sql "$2" --set=keys="$(one_line "$keys_file")" \
+    --set=manifest="$(one_line "$1/manifest.json")" <<'SQL'
+\set admin `cat "$ADMIN"`
+SELECT to_regclass('users') IS NOT NULL AND (:'manifest'::json -> 'keys' ->> 'admin-password')
+  IS DISTINCT FROM (:'keys'::json ->> 'admin-password') AS other \gset
+\if :other
+UPDATE users SET password_hash = :'admin'::json ->> 'password_hash'
+  WHERE username = :'admin'::json ->> 'username';
+\endif
+SQL
+}
+
+# A database is renamed while nobody is in it. Whom this role cannot put out of it is told before the
+# servers are stopped.
+nobody_in_the_way() {
+  local names='' found attempt
+  while read -r _role live; do names+=" $live"; done <<<"$1"
+  for attempt in 1 2 3 4 5 6; do
+    found=$(sql "$maintenance" --set=names="$names" <<'SQL'
+SELECT string_agg(DISTINCT format('%s (%s)', usename, application_name), ', ')
+  FROM pg_stat_activity a JOIN pg_roles r ON r.oid = usesysid, pg_roles me
+  WHERE datname = ANY (string_to_array(:'names', ' ')) AND me.rolname = current_user
+    AND NOT (me.rolsuper OR NOT r.rolsuper
+      AND (pg_has_role(usesysid, 'USAGE') OR pg_has_role('pg_signal_backend', 'USAGE')));
+SQL
+    )
+    if [[ -z $found ]]; then return; fi
+    if ((attempt < 6)); then sleep 1; fi
+  done
+  fail "connected to the database are sessions of roles that this one cannot end: $found; while they are," \
+    "nothing can take the database's place: have them leave; nothing was changed"
 }
 
 # One transaction renames all of it: there is no moment at which a database is missing, and none at
@@ -667,6 +889,7 @@ swap() {
     if [[ $(comment_of "$live") == "mlops.mlflow: restored from $BACKUP_NAME" &&
       -z $(comment_of "$live$prepared_suffix") ]]; then
       say "$live is the restored one already"
+      rm -f "$folder/restoring"
       return
     fi
     [[ $(comment_of "$live$prepared_suffix") == "$(mark_of "$folder")" ]] ||
@@ -723,11 +946,12 @@ case "${1:-}" in
   check) check ;;
   since) since ;;
   test) run_test ;;
+  rehearse) rehearse ;;
   prepare) prepare ;;
   swap) swap ;;
   forget) forget ;;
   send) send ;;
   receive) receive ;;
   hold) exec sleep "${BACKUP_HOLD:-600}" ;;
-  *) fail "usage: backup.sh backup|list|check|since|test|prepare|swap|forget|send|receive|hold" ;;
+  *) fail "usage: backup.sh backup|list|check|since|test|rehearse|prepare|swap|forget|send|receive|hold" ;;
 esac

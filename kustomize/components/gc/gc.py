@@ -38,6 +38,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 TERMINATION_LOG = Path("/dev/termination-log")
+_TRUE = {"true", "1", "yes", "on"}
 _AGE = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _DELETED = re.compile(
     r"^(Run|Experiment|Logged model|Job) with ID \S+ has been permanently deleted"
@@ -66,8 +67,11 @@ def age_of(environment: Mapping[str, str]) -> int:
     return max(age, seconds("MLOPS_GC_AT_LEAST", least)) if least else age
 
 
-class OutOfTime(Exception):
-    """A migration that may be waiting is not kept waiting any longer."""
+class OutOfTime(BaseException):
+    """A migration that may be waiting is not kept waiting any longer.
+
+    No Exception: MLflow catches those, to go on with the next run.
+    """
 
 
 @contextlib.contextmanager
@@ -114,8 +118,11 @@ def collect(schema: Any, environment: Mapping[str, str], report: Report, age: in
     from mlflow.cli import gc
 
     arguments = ["--backend-store-uri", address, "--older-than", f"{age}s"]
-    if environment.get("MLOPS_GC_JOBS", "").lower() in {"true", "1", "yes", "on"}:
+    if environment.get("MLOPS_GC_JOBS", "").lower() in _TRUE:
         arguments.append("--jobs")
+    # By itself it looks into the default one only.
+    if environment.get("MLFLOW_ENABLE_WORKSPACES", "").lower() in _TRUE:
+        arguments.append("--all-workspaces")
     with contextlib.redirect_stdout(report):
         gc.main(args=arguments, prog_name="mlflow gc", standalone_mode=False)
 

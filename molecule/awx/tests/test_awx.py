@@ -139,7 +139,7 @@ def launch(tmp_path: Path, identity: Identity, image: str, runner: list[str]) ->
 
     def call(**variables: Any) -> Job:
         variables = {
-            "mlflow_namespace": NAMESPACE, "mlflow_service_type": "ClusterIP", **variables
+            "mlflow_namespace": NAMESPACE, "mlflow_service": {"type": "ClusterIP"}, **variables
         }  # fmt: skip
         (tmp_path / "env/extravars").write_text(json.dumps(variables))
         done = subprocess.run(

@@ -19,7 +19,7 @@ CRD = "httproutes.gateway.networking.k8s.io"
 GATEWAY = {
     "mlflow_namespace": NAMESPACE,
     "mlflow_url": "",
-    "mlflow_service_type": "ClusterIP",
+    "mlflow_service": {"type": "ClusterIP"},
     "mlflow_components": ["gateway"],
     "mlflow_hosts": ["mlflow.example.org"],
     "mlflow_gateway": {"name": "public", "namespace": "gateways", "section_name": "https"},

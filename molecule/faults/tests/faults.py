@@ -34,6 +34,7 @@ from ansible_collections.mlops.mlflow.molecule.faults.tests.workloads import (
     with_claim,
     with_volume,
 )
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import DEFAULTS
 
 SLEEP = "exec sleep 600"
 CRASH = "echo starting; echo 'RuntimeError: the moon is not reachable' >&2; exit 3"
@@ -83,11 +84,11 @@ def pulls(container: str, tolerance: float) -> list[Signal]:
     return [Signal(container_waits(container, "ErrImagePull", "ImagePullBackOff"), tolerance)]
 
 
-def loops(container: str = "main") -> list[Signal]:
-    return [Signal(container_loops(container), 0)]
+def loops(container: str = "main", restarts: int = 1) -> list[Signal]:
+    return [Signal(container_loops(container, restarts), 0)]
 
 
-CONFIG = [Signal(container_waits("main", "CreateContainerConfigError"), 5)]
+CONFIG = [Signal(container_waits("main", "CreateContainerConfigError"), DEFAULTS["config"])]
 ENDED = [Signal(container_ended("schema-wait"), 0)]
 REFUSED = has_condition("ReplicaSet", "ReplicaFailure", "True")
 UNSCHEDULED = has_condition("Pod", "PodScheduled", "False", "Unschedulable")
@@ -195,7 +196,10 @@ SIMPLE = [
         [deployment(shell("") | {"command": ["no-such-program"]})],
         [
             # Nothing but a look at the command helps, however often it is tried.
-            Signal(container_waits("main", "RunContainerError", "CreateContainerError"), 20),
+            Signal(
+                container_waits("main", "RunContainerError", "CreateContainerError"),
+                DEFAULTS["container_start"],
+            ),
             Signal(container_loops("main"), 0),
         ],
         container="main",
@@ -303,7 +307,8 @@ SIMPLE = [
         "crash-init",
         "crash_loop",
         [deployment(shell(SLEEP), pod={"initContainers": [shell(CRASH, name="prepare")]})],
-        loops("prepare"),
+        # What it waits for may come up at the same time: it gets a third try.
+        loops("prepare", restarts=2),
         container="prepare",
         says=("init container prepare of pod app-", "exit code 3", MOON),
         log=MOON,

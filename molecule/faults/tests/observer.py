@@ -181,8 +181,8 @@ def container_waits(container: str, *reasons: str) -> Seen:
     return seen
 
 
-def container_loops(container: str) -> Seen:
-    """Kubernetes backs off from a container, or has restarted it twice.
+def container_loops(container: str, restarts: int = 1) -> Seen:
+    """Kubernetes backs off from a container that ended after so many restarts, or one more.
 
     The kubelet tells by an event that it backs off as soon as the container has ended again; in the
     pod's status CrashLoopBackOff appears ten seconds later only (Kubernetes 1.37).
@@ -199,9 +199,10 @@ def container_loops(container: str) -> Seen:
         for pod in snapshot.all("Pod"):
             for status in statuses(pod):
                 state, count = status.get("state", {}), status.get("restartCount", 0)
-                if status["name"] != container or count < 1:
+                if status["name"] != container or count < restarts:
                     continue
-                if state.get("waiting", {}).get("reason") == "CrashLoopBackOff" or count >= 2:
+                waits = state.get("waiting", {}).get("reason") == "CrashLoopBackOff"
+                if waits or count > restarts:
                     return True
                 if "terminated" in state and backs_off(snapshot):
                     return True

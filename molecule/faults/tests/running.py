@@ -97,14 +97,16 @@ class Runner:
         assert not check or done.returncode == 0, f"kubectl {arguments}: {done.stderr}"
         return done.stdout if done.returncode == 0 else done.stderr
 
-    def apply(self, namespace: str, objects: list[Object]) -> None:
+    def apply(self, namespace: str, objects: list[Object], manager: str = "kubectl") -> None:
         if not objects:
             return
         objects = copy.deepcopy(objects)
         for item in objects:
-            item["metadata"].setdefault("namespace", namespace)
+            if namespace:
+                item["metadata"].setdefault("namespace", namespace)
         document = {"apiVersion": "v1", "kind": "List", "items": objects}
-        self.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(document))
+        manager = f"--field-manager={manager}"
+        self.kubectl("apply", "--server-side", manager, "-f", "-", stdin=json.dumps(document))
 
     def make_namespace(self, name: str, labels: dict[str, str]) -> None:
         metadata = {"name": name, "labels": {"mlops.mlflow/test": "faults", **labels}}

@@ -78,7 +78,8 @@ def play(installed: Installed, folder: Path, programs: Path, playbook: str) -> s
     done = subprocess.run(
         [
             programs / "ansible-playbook", "--inventory=inventory.yml", f"mlops.mlflow.{playbook}",
-            f"--extra-vars=mlflow_namespace={NAMESPACE} mlflow_service_type=ClusterIP",
+            f"--extra-vars=mlflow_namespace={NAMESPACE}",
+            '--extra-vars={"mlflow_service": {"type": "ClusterIP"}}',
         ],
         cwd=folder,
         env={

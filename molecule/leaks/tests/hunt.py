@@ -1,7 +1,7 @@
 """Secrets that are known, everything that is left of a run, and a search for the ones in the other.
 
 Every secret variable has a canary: a value made up for this session, so that it is in no file of
-the repository. It is looked for as it is and as base64, wherever in a longer text it may start.
+the repository. It is looked for in every spelling that the collection masks.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import os
 import secrets
 import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s import spellings
 
 ROOT = Path(__file__).parents[3]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlops-mlflow"
@@ -50,31 +50,16 @@ def canary(name: str) -> str:
     return text
 
 
-def shapes(value: str) -> Iterator[bytes]:
-    """Yield how a value may look: as it is, and as base64 at any offset."""
-    data = value.encode()
-    yield data
-    for offset in range(3):
-        encoded = base64.b64encode(b"\0" * offset + data)
-        # What the neighbours decide of the first and the last characters is left out.
-        yield encoded[(0, 2, 3)[offset] : len(encoded) - 4]
-
-
 class Search:
     """Looks for canaries."""
 
     def __init__(self, canaries: dict[str, str]) -> None:
         self.canaries = canaries
-        self._shapes = {name: list(shapes(value)) for name, value in canaries.items()}
 
     def names_in(self, data: bytes | str) -> list[str]:
         """Return the names of the canaries in a text."""
-        data = data.encode() if isinstance(data, str) else data
-        return [
-            name
-            for name, forms in self._shapes.items()
-            if any(form in data for form in forms)
-        ]  # fmt: skip
+        text = data if isinstance(data, str) else data.decode(errors="replace")
+        return [name for name, value in self.canaries.items() if spellings.is_in(text, value)]
 
 
 class Processes(threading.Thread):
@@ -85,6 +70,7 @@ class Processes(threading.Thread):
         self._search = search
         self._ended = threading.Event()
         self.found: set[tuple[str, str]] = set()
+        self._seen: set[bytes] = set()
 
     def run(self) -> None:
         while not self._ended.wait(0.1):
@@ -93,6 +79,9 @@ class Processes(threading.Thread):
                     data = path.read_bytes()
                 except OSError:
                     continue
+                if data in self._seen:
+                    continue
+                self._seen.add(data)
                 for name in self._search.names_in(data):
                     self.found.add((name, data.split(b"\0")[0].decode(errors="replace")))
 

@@ -39,7 +39,8 @@ def start() -> Iterator[Start]:
     started: list[subprocess.Popen[str]] = []
     kubeconfig = CACHE / "clusters" / os.environ["KIND_CLUSTER_NAME"] / "kubeconfig"
     # In a namespace of its own, the overlay's node port is another release's.
-    own = [f"--extra-vars=mlflow_namespace={NAMESPACE} mlflow_service_type=ClusterIP"]
+    variables = {"mlflow_namespace": NAMESPACE, "mlflow_service": {"type": "ClusterIP"}}
+    own = [f"--extra-vars={json.dumps(variables)}"]
 
     def call(*arguments: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
@@ -253,9 +254,7 @@ def test_an_offline_migration_that_fails_brings_the_old_version_back(
     until("the server is out of service", lambda: service(kubectl)[0] == 0, run)
     code, output = ended(run)
     assert code != 0
-    assert "The migration failed: " in output
-    assert "The old version still serves." in output, output
-    assert "the tracking database is at_head" in output
+    assert "The migration failed. The old version still serves." in output, output
     assert service(kubectl) == (replicas, None)
     after = found(kubectl, "deployment", "mlflow")
     assert after

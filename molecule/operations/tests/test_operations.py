@@ -130,8 +130,11 @@ def test_another_image(kubectl: Kubectl, tmp_path: Path) -> None:
     assert newer["restart"] == ["Deployment/mlflow"]
     assert "Deployment/mlflow" in newer["change"]
     assert newer["downtime"]["expected"] == "rolling"
-    assert any(name.startswith("Job/mlflow-migration-99.1.0-") for name in newer["add"])
-    assert any(name.startswith(f"Job/mlflow-migration-{VERSION}-") for name in newer["remove"])
+    assert any(name.startswith("Job/mlflow-migration-99-1-0-") for name in newer["add"])
+    assert any(
+        name.startswith(f"Job/mlflow-migration-{VERSION.replace('.', '-')}-")
+        for name in newer["remove"]
+    )
     offline = {"mlflow_migration_strategy": "offline"}
     older = plan(tmp_path, mlflow_image="localhost/mlops-mlflow/mlflow:3.16.1", **offline)
     assert older["downtime"]["expected"] == "offline"

@@ -31,7 +31,9 @@ VOLUME = f"{NAMESPACE}-data"
 FOLDER = f"/mnt/{VOLUME}"
 SIZE = "400m"
 NODE = f"{os.environ['KIND_CLUSTER_NAME']}-control-plane"
-SQL = f"kubectl exec postgres-0 --namespace={NAMESPACE} -- psql -XAtq --username=mlflow"
+# As the superuser, who may write a new segment of the log.
+SQL = f"kubectl exec postgres-0 --namespace={NAMESPACE} -- psql -XAtq --username=postgres"
+SQL += " --dbname=mlflow"
 # A container's process, killed as by a lack of memory; the kubelet starts another one.
 KILL = """
 for id in $(ctr --namespace k8s.io containers list --quiet {which}); do
@@ -138,7 +140,7 @@ def test_a_full_disk_fails_the_migration_and_the_old_version_serves(release: Rel
         assert node(f"df --output=avail {FOLDER}").split()[-1] == "0"
         assert run.code == 2, run.output
         said = words(run.output)
-        assert "The migration failed: " in said, run.output
+        assert "The migration failed. " in said, run.output
         assert "job_failed" in said, run.output
         assert "No space left on device" in said, run.output
         assert "The old version still serves." in said, run.output

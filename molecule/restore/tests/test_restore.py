@@ -27,7 +27,10 @@ RUNS = 10_000
 OWN = [
     '--extra-vars={"mlflow_components": ["auth"]}',
     *(
-        [f"--extra-vars=mlflow_namespace={NAMESPACE} mlflow_service_type=ClusterIP mlflow_url="]
+        [
+            f"--extra-vars=mlflow_namespace={NAMESPACE} mlflow_url=",
+            '--extra-vars={"mlflow_service": {"type": "ClusterIP"}}',
+        ]
         if "MLFLOW_TEST_NAMESPACE" in os.environ
         else []
     ),

@@ -28,7 +28,9 @@ S3_CONTAINER = "s3"
 COMPONENT = "backup"
 # On the Jobs that a run made, as opposed to the CronJob's.
 COMMAND_LABEL = "mlops.mlflow/backup-command"
-COMMANDS = ("backup", "list", "check", "since", "test", "prepare", "swap", "forget", "hold")
+COMMANDS = (
+    "backup", "list", "check", "since", "test", "rehearse", "prepare", "swap", "forget", "hold"
+)  # fmt: skip
 S3_COMMANDS = ("upload", "download")
 # Seconds for which a Job stays after its end: those whose logs tell what backups there are, longer.
 _STAYS = {"backup": 604800, "test": 604800}
@@ -37,6 +39,9 @@ _STAYS_SHORT = 900
 _NAME = re.compile(r"\d{8}T\d{6}Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FILE = re.compile(r"[a-z]+\.dump")
+_FINGERPRINT = re.compile(r"[0-9a-f]{16}")
+# Keys without which something in a backup cannot be read.
+_ENCRYPTING = ("kek-passphrase", "webhook-encryption-key")
 
 
 def is_name(text: str) -> bool:
@@ -72,6 +77,8 @@ class Manifest(t.NamedTuple):
     reason: str
     postgres: str
     databases: tuple[Dump, ...]
+    # Fingerprints of the keys that something in it may be encrypted with, by their names.
+    keys: dict[str, str] = {}  # noqa: RUF012 - never changed
 
 
 class Tested(t.NamedTuple):
@@ -119,8 +126,12 @@ class Report(t.NamedTuple):
     live: dict[str, str] = {}  # noqa: RUF012 - never changed
     # Comment of each database that has to do with a restore.
     comments: dict[str, str] = {}  # noqa: RUF012
-    role: str = ""
-    may_create: bool = False
+    # Why this role cannot restore, and what to do; nothing if it can, None if nobody asked.
+    hindrance: str | None = None
+    # What the restored database has not, that the backup's or the live one has.
+    lost: tuple[str, ...] = ()
+    # Fingerprints of the keys that the release has today.
+    keys: dict[str, str] = {}  # noqa: RUF012
     # How many rows each table of the live databases has, by role.
     now: dict[str, dict[str, int]] = {}  # noqa: RUF012
 
@@ -197,7 +208,12 @@ def read_manifest(text: str) -> Manifest:
     roles = [database.role for database in databases]
     if "tracking" not in roles or len(set(roles)) != len(roles):
         raise ManifestError("the manifest does not name the tracking database once")
-    return Manifest._make([*texts, databases])
+    keys = item.get("keys")
+    return Manifest._make([*texts, databases, _texts(keys if isinstance(keys, dict) else {})])
+
+
+def _texts(item: Object) -> dict[str, str]:
+    return {str(key): value for key, value in item.items() if isinstance(value, str)}
 
 
 def _read_tested(text: str) -> Tested | None:
@@ -256,7 +272,7 @@ def parse(lines: t.Iterable[str]) -> Report:
             found["volume"] = (_whole(parts[0]), _whole(parts[1]))
         elif word == "@live" and len(parts) == 2:
             live[first] = text
-        elif word in ("@image", "@database", "@role", "@now"):
+        elif word in ("@image", "@database", "@role", "@now", "@lost", "@keys"):
             _note(word, rest, found, comments)
     return Report(list(backups.values()), files=tuple(files), live=live, comments=comments, **found)
 
@@ -270,6 +286,12 @@ def _note(word: str, text: str, found: dict[str, t.Any], comments: dict[str, str
         found["image"] = item
     elif word == "@database":
         comments[str(item.get("name"))] = str(item.get("comment") or "")
+    elif word == "@keys":
+        found["keys"] = _texts(item)
+    elif word == "@lost":
+        what = item.get("what")
+        lines = [str(line)[:200] for line in what] if isinstance(what, list) else []
+        found["lost"] = (*found.get("lost", ()), *lines)
     elif word == "@now":
         rows = item.get("rows")
         counted = rows if isinstance(rows, dict) else {}
@@ -279,7 +301,7 @@ def _note(word: str, text: str, found: dict[str, t.Any], comments: dict[str, str
             if isinstance(value, int) and not isinstance(value, bool)
         }
     else:
-        found.update(role=str(item.get("name")), may_create=item.get("createdb") is True)
+        found["hindrance"] = str(item.get("hindrance") or "")
 
 
 # --- Deciding -------------------------------------------------------------------------------------
@@ -392,19 +414,24 @@ def _too_new(manifest: Manifest, image: Object | None) -> t.Iterator[str]:
                 )
 
 
-def not_permitted(report: Report) -> str:
-    """Return why no database can be made to restore into; empty if one can, or it is not known."""
-    if not report.role or report.may_create:
-        return ""
-    return (
-        f"role {report.role} may not create databases, which a restore and its test need; have an "
-        f'administrator run: ALTER ROLE "{report.role}" CREATEDB'
-    )
-
-
 def _not_permitted(report: Report) -> t.Iterator[str]:
-    if not report.may_create:
-        yield not_permitted(report) or "the database did not say whether a restore may create one"
+    if report.hindrance is None:
+        yield "the database did not say whether a restore may replace it"
+    elif report.hindrance:
+        yield report.hindrance
+
+
+def other_keys(report: Report) -> dict[str, str]:
+    """Return the fingerprints of the keys of the chosen backup that the release does not have."""
+    backup = chosen(report)
+    if backup is None or backup.manifest is None:
+        return {}
+    marks = backup.manifest.keys
+    return {
+        name: marks[name]
+        for name in _ENCRYPTING
+        if _FINGERPRINT.fullmatch(marks.get(name, "")) and report.keys.get(name) != marks[name]
+    }
 
 
 def in_place(report: Report) -> bool:
@@ -529,7 +556,7 @@ def as_dict(backup: Backup, report: Report) -> Object:
         "problem": backup.problem,
         "marked": backup.marked,
         "tested": backup.tested._asdict() if backup.tested else None,
-        "untested": not_permitted(report) if backup.tested is None else "",
+        "untested": (report.hindrance or "") if backup.tested is None else "",
         "time": manifest.time if manifest else "",
         "mlflow": manifest.mlflow if manifest else "",
         "release": manifest.release if manifest else "",

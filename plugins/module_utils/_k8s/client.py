@@ -110,6 +110,9 @@ def forgets_no_proxy(version: str, environ: t.Mapping[str, str]) -> bool:
 class Api(Streams):
     """A small client of the Kubernetes API: single objects, lists, watches, logs, streams."""
 
+    # Asked before each write, with its path; raises where it must not be made.
+    guard: t.Callable[[str], None] | None = None
+
     def __init__(
         self, auth: dict[str, t.Any], clock: t.Callable[[], float] = time.monotonic
     ) -> None:
@@ -203,6 +206,11 @@ class Api(Streams):
         self._note_time(response.headers.get("Date"))
         return response
 
+    def before_write(self, path: str = "") -> None:
+        """See that a write may be made; also before one that takes another way, as exec."""
+        if self.guard is not None:
+            self.guard(path)
+
     def request(
         self,
         method: str,
@@ -217,15 +225,23 @@ class Api(Streams):
 
         Every other status is the caller's to judge.
         """
+        if method != "GET" and "dryRun" not in (query or {}):
+            self.before_write(path)
         more = {"Accept": accept, **({} if body is None else {"Content-Type": content_type})}
         data = None if body is None else json.dumps(body).encode()
         limits = (OBJECT_CONNECT_TIMEOUT, read_timeout)
-        try:
-            response = self._send(method, path, query, limits, more, data)
-            # Reads it all, and gives the connection back to the pool.
-            content = response.data
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise ApiError(0, f"cannot reach the cluster at {self.host}: {_why(error)}") from None
+        # An API server that is busy or being replaced misses one request. To ask twice is harmless.
+        for again in (True, False) if method == "GET" else (False,):
+            try:
+                response = self._send(method, path, query, limits, more, data)
+                # Reads it all, and gives the connection back to the pool.
+                content = response.data
+                break
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                cut_off = (urllib3.exceptions.ReadTimeoutError, urllib3.exceptions.ProtocolError)
+                if not (again and isinstance(error, cut_off)):
+                    why = f"cannot reach the cluster at {self.host}: {_why(error)}"
+                    raise ApiError(0, why) from None
         try:
             answer = json.loads(content or b"{}")
         except ValueError:
@@ -241,6 +257,26 @@ class Api(Streams):
             answer if isinstance(answer, dict) else {},
             tuple(_warnings(response.headers)),
         )
+
+    def find(self, path: str, what: str) -> dict[str, t.Any] | None:
+        """Return an object, or None where it is not there.
+
+        What cannot be read may be there: raise ApiError, which says what it is and why.
+        """
+        answer = self.request("GET", path)
+        if answer.status == 404:
+            return None
+        if answer.status != 200:
+            raise ApiError(0, f"{what} cannot be read: {answer.message}")
+        return answer.body
+
+    def items(self, path: str, what: str, selector: str = "") -> list[dict[str, t.Any]]:
+        """Return the objects of a collection; raise ApiError where they cannot be listed."""
+        query = {"labelSelector": selector} if selector else None
+        answer = self.request("GET", path, query=query)
+        if answer.status not in (200, 404):
+            raise ApiError(0, f"{what} cannot be listed: {answer.message}")
+        return answer.body.get("items") or []
 
     def metadata_of(self, path: str) -> Answer:
         """List the metadata of objects: the values of Secrets never leave the API server so."""

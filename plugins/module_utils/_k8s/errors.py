@@ -6,9 +6,19 @@
 from __future__ import annotations
 
 import json
+import re
+
+# A text ends with something to type: a command, or an option for the run.
+_COMMAND = re.compile(
+    r"(?:^|[\s:])(?:kubectl|ansible-playbook|make|pip) [^\n]*$|-e \S+$|playbooks/\w+\.yml$"
+)
 
 
-class ApiError(Exception):
+class Failure(Exception):
+    """Why a module cannot do what it was asked, in words for whoever runs the playbook."""
+
+
+class ApiError(Failure):
     """The API server answered with an error, or could not be reached (status 0)."""
 
     def __init__(
@@ -48,3 +58,15 @@ def status_message(body: str) -> str:
 def first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def is_to_be_typed(text: object) -> bool:
+    """Whether a text ends with something to type: what follows in its line would be copied, too."""
+    return bool(_COMMAND.search(str(text)))
+
+
+def full_stop(text: object, after: str = "") -> str:
+    """Return a text with what is said after it, and a full stop unless it would be copied."""
+    if is_to_be_typed(text):
+        return f"{text}\n{after}".rstrip()
+    return f"{text}{'' if str(text).endswith('?') else '.'} {after}".rstrip()

@@ -90,6 +90,7 @@ OPTIONAL_KINDS = (
     Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors"),
     Kind("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules"),
     Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes"),
+    Kind("route.openshift.io/v1", "Route", "routes"),
     Kind("external-secrets.io/v1", "ExternalSecret", "externalsecrets"),
 )
 

@@ -16,6 +16,8 @@ FIELD_MANAGER = "mlops.mlflow"
 BACKUPS_FIELD_MANAGER = "mlops.mlflow.backups"
 # How many replicas a Deployment had before it was taken out of service.
 OFFLINE_ANNOTATION = "mlops.mlflow/replicas"
+# On a CronJob that a run suspended, not its owner.
+SUSPENDED_ANNOTATION = "mlops.mlflow/suspended"
 # The backup for whose restore it was.
 RESTORE_ANNOTATION = "mlops.mlflow/restore"
 
@@ -44,7 +46,7 @@ def _is_kubectls(entry: Object) -> bool:
     return name in _KUBECTL and not entry.get("subresource")
 
 
-def _is_ours(entry: Object, manager: str) -> bool:
+def _is_ours(entry: Object, manager: str = FIELD_MANAGER) -> bool:
     return (
         entry.get("manager") == manager
         and entry.get("operation") == "Apply"
@@ -69,7 +71,7 @@ def _union(first: Object, second: Object) -> Object:
     return merged
 
 
-def leaves_replicas(item: Object, wanted: Object, manager: str = FIELD_MANAGER) -> bool:
+def leaves_replicas(item: Object, wanted: Object) -> bool:
     """Whether the new manifest leaves to an autoscaler the replicas that we or kubectl had set."""
     return (
         wanted.get("kind") == "Deployment"
@@ -77,14 +79,12 @@ def leaves_replicas(item: Object, wanted: Object, manager: str = FIELD_MANAGER) 
         and any(
             "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
             for entry in _managed(item)
-            if _is_kubectls(entry) or _is_ours(entry, manager)
+            if _is_kubectls(entry) or _is_ours(entry)
         )
     )
 
 
-def taken_over(
-    item: Object, manager: str = FIELD_MANAGER, leave_replicas: bool = False
-) -> list[Object]:
+def taken_over(item: Object, leave_replicas: bool = False) -> list[Object]:
     """Return the managedFields after what kubectl's apply owns has become ours.
 
     Follows client-go's csaupgrade: one Apply entry of ours owns the union, so that the next
@@ -92,7 +92,7 @@ def taken_over(
     autoscaler become nobody's instead: removed, they would be 1 until it has looked.
     """
     entries = copy.deepcopy(_managed(item))
-    chosen = [entry for entry in entries if _is_kubectls(entry) or _is_ours(entry, manager)]
+    chosen = [entry for entry in entries if _is_kubectls(entry) or _is_ours(entry)]
     if not leave_replicas and not any(_is_kubectls(entry) for entry in chosen):
         return entries
     newest = max(chosen, key=lambda entry: str(entry.get("time", "")))
@@ -103,26 +103,24 @@ def taken_over(
             fields = _union(fields, entry.get("fieldsV1") or {})
     if leave_replicas:
         fields.get("f:spec", {}).pop("f:replicas", None)
-    ours = {**newest, "manager": manager, "operation": "Apply", "fieldsV1": fields}
+    ours = {**newest, "manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": fields}
     return [ours] + [entry for entry in entries if entry not in chosen]
 
 
-def take_over_patch(
-    item: Object, wanted: Object | None = None, manager: str = FIELD_MANAGER
-) -> list[Object]:
+def take_over_patch(item: Object, wanted: Object | None = None) -> list[Object]:
     """Return the JSON patch that readies an object for being applied as wanted, or an empty list.
 
     It takes the object over from kubectl, and gives replicas up to an autoscaler. It holds only for
     the resourceVersion that was read: a writer in between makes it a 409.
     """
-    leave_replicas = leaves_replicas(item, wanted or {}, manager)
+    leave_replicas = leaves_replicas(item, wanted or {})
     if not leave_replicas and not is_kubectls(item):
         return []
     return [
         {
             "op": "replace",
             "path": "/metadata/managedFields",
-            "value": taken_over(item, manager, leave_replicas),
+            "value": taken_over(item, leave_replicas),
         },
         {
             "op": "replace",

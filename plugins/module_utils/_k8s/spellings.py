@@ -277,3 +277,8 @@ def mask(text: str, value: str, replacement: str) -> str:
     if len(digits) >= 12 and digits in text.lower():
         found = re.sub(digits, lambda _match: replacement, found, flags=re.IGNORECASE)
     return found
+
+
+def is_in(text: str, value: str) -> bool:
+    """Say whether a text has a value, or a part of a long one, however it is spelt."""
+    return any(mask(text, piece, "") != text for piece in pieces(value))

@@ -29,6 +29,7 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._wait.state import (
     Object,
     State,
     claim_names,
+    words_of,
 )
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict import Target
 
@@ -181,12 +182,12 @@ def server_container(item: Object | None, kind: Kind) -> Object | None:
         return None
     containers = pod_spec(item, kind).get("containers") or []
     for container in containers:
-        words = _words_of(container)
+        words = _command_line(container)
         if _SERVES.search(words) or _ARGUMENTS.search(words):
             return t.cast(Object, container)
     # What the image runs by itself is anyone's guess: an image of that name most likely serves.
     for container in containers:
-        if not _words_of(container) and _MLFLOW_IMAGE.search(str(container.get("image") or "")):
+        if not _command_line(container) and _MLFLOW_IMAGE.search(str(container.get("image") or "")):
             return t.cast(Object, container)
     return None
 
@@ -201,7 +202,7 @@ def server_pod(pod: Object) -> Object:
         return pod
     image = re.sub(r"(?<=[\w])(?::[\w.-]+)?(?:@.*)?$", "", str(container.get("image") or ""))
     only = {**container, "image": image}
-    port = _PORT_OPTION.search(_words_of(container))
+    port = _PORT_OPTION.search(_command_line(container))
     if port:
         only["ports"] = [{"name": "http", "containerPort": int(port[1])}]
     return {**pod, "spec": {**(pod.get("spec") or {}), "containers": [only]}}
@@ -297,14 +298,12 @@ def _controller(item: Object) -> Object:
     return {}
 
 
-def _words_of(container: Object) -> str:
-    return " ".join(
-        str(word) for word in [*(container.get("command") or []), *(container.get("args") or [])]
-    )
+def _command_line(container: Object) -> str:
+    return " ".join(words_of(container))
 
 
 def _words_of_all(item: Object, kind: Kind) -> str:
-    return "\n".join(_words_of(one) for one in pod_spec(item, kind).get("containers") or [])
+    return "\n".join(_command_line(one) for one in pod_spec(item, kind).get("containers") or [])
 
 
 def _replicas(item: Object) -> int:

@@ -13,6 +13,7 @@ import math
 import re
 import typing as t
 
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.errors import is_to_be_typed
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import (
     CLAIM,
     DEPLOYMENT,
@@ -20,7 +21,6 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import (
     REPLICA_SET,
     known_kind,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.redact import redact
 from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow.discover import (
     DATABASE,
     SERVER,
@@ -98,7 +98,7 @@ _SAID = (
     ),
     (
         r"No space left on device",
-        "A volume is full: kubectl -n {namespace} get pvc, and make it larger",
+        "Make the volume that is full larger: kubectl -n {namespace} get pvc",
     ),
     (
         r"Permission denied",
@@ -131,8 +131,8 @@ class Finding(t.NamedTuple):
     container: str = ""
     previous: bool = False
 
-    def as_dict(self, log: str) -> dict[str, t.Any]:
-        """Return it as the module's documentation describes."""
+    def as_dict(self, log: str, redact: t.Callable[[str], str]) -> dict[str, t.Any]:
+        """Return it as the module's documentation describes, its texts without secrets."""
         target, problem = self.found.target, self.problem
         return {
             "role": self.found.role,
@@ -146,7 +146,7 @@ class Finding(t.NamedTuple):
             "container": self.container or None,
             "seconds": _whole(self.seconds),
             "log": redact(log) or None,
-            "hint": advice(problem, self.found, log) or None,
+            "hint": redact(advice(problem, self.found, log)) or None,
             **_serving(self.found),
         }
 
@@ -324,7 +324,7 @@ def advice(problem: Problem | None, found: Found, log: str) -> str:
         workload = f"{found.target.kind.kind.lower()}/{found.target.name}"
         return f"Start it: kubectl -n {namespace} scale {workload} --replicas=1"
     if said and problem.reason in ("crash_loop", "job_failed", "progress_deadline"):
-        return f"{said}. {hints.hint(problem)}"
+        return said if is_to_be_typed(said) else f"{said}. {hints.hint(problem)}"
     if problem.reason in _FOREIGN and found.deployed_by != "mlops.mlflow":
         return _FOREIGN[problem.reason].format(namespace=namespace)
     return hints.hint(problem)

@@ -18,6 +18,7 @@ import urllib.parse
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Api, ApiError
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import DEPLOYMENT, JOB
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.redact import redact
+from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow.images import version_in
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait import schema as _schema
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.engine import CheckResult, Seen
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import Problem
@@ -35,7 +36,6 @@ DEFAULT_PORT = 5000
 # How many servers are asked at the same time.
 ASKED_AT_ONCE = 4
 
-_VERSION_IN_TAG = re.compile(r":v?(\d+\.\d+\.\d+(?:\.?(?:rc|dev|a|b)\d+)?)(?:[-+][\w.-]*)?(?:@|$)")
 _DENIED = re.compile(
     r"password authentication failed|no password supplied|role \S+ does not exist"
     r"|permission denied for|no pg_hba\.conf entry",
@@ -65,6 +65,7 @@ class Server(t.NamedTuple):
     """What to ask, and what to expect."""
 
     image: str = ""
+    version: str = ""
     url: str = ""
     username: str = ""
     password: str = ""
@@ -84,12 +85,6 @@ class Ask(t.Protocol):
 
     def __call__(self, method: str, path: str, body: str | None) -> Answer:
         """Return the answer, or raise OSError or HTTPException."""
-
-
-def version_in(image: str) -> str:
-    """Return the MLflow version that an image's tag names, or an empty string."""
-    found = _VERSION_IN_TAG.search(image)
-    return found[1] if found else ""
 
 
 def same_image(asked: str, runs: str) -> bool:
@@ -291,7 +286,7 @@ class MlflowCheck:
                 connection, prefix, host = self._connect(pod, container)
                 try:
                     ask = self._asker(connection, prefix, host)
-                    expected = version_in(image)
+                    expected = self._server.version or version_in(image)
                     told, wrong = judge_answers(ask, expected, bool(self._server.username))
                     entry.update(told)
                 finally:

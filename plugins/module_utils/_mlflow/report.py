@@ -8,10 +8,7 @@ from __future__ import annotations
 import time
 import typing as t
 
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
-    Api,
-    ApiError,
-)
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Api, ApiError
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import (
     CLAIM,
     DAEMON_SET,
@@ -23,8 +20,8 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import (
     REVISION,
     STATEFUL_SET,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.redact import redact
-from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow import findings as _diagnosis
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.redact import Redactor
+from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow import findings as _findings
 from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow.discover import (
     SERVER,
     find,
@@ -53,8 +50,10 @@ _LEAST = {POD, DEPLOYMENT, STATEFUL_SET}
 class Diagnosis:
     """One look into a namespace."""
 
-    def __init__(self, api: Api, params: dict[str, t.Any]) -> None:
+    def __init__(self, api: Api, params: dict[str, t.Any], known: t.Iterable[str] = ()) -> None:
+        """Take what is known to be secret, too: it is in no text of the result."""
         self._api = api
+        self._redact = Redactor(known)
         self._params = params
         self._namespace: str = params["namespace"]
         self._state = State()
@@ -77,22 +76,22 @@ class Diagnosis:
         self._look()
         sees_claims = self._state.is_synced(CLAIM, self._namespace)
         found = find(self._state, self._namespace, sees_claims)
-        findings = _diagnosis.examine(
+        findings = _findings.examine(
             found, self._state, self._clock, self._params["tolerances"], self._params["settle"]
         )
         servers: dict[str, dict[str, t.Any]] = {}
         if self._params["ask"]:
             findings = [self._ask(finding, servers) for finding in findings]
-        objects = [finding.as_dict(self._explain(finding)) for finding in findings]
-        status = _diagnosis.overall(objects)
+        objects = [finding.as_dict(self._explain(finding), self._redact) for finding in findings]
+        status = _findings.overall(objects)
         return {
             "healthy": status == READY,
             "status": status,
             "objects": objects,
             "servers": servers,
             "notes": self.notes,
-            "report": _diagnosis.report(self._namespace, objects, self.notes),
-            "msg": _diagnosis.sentence(self._namespace, objects, self._nothing(objects)),
+            "report": _findings.report(self._namespace, objects, self.notes),
+            "msg": _findings.sentence(self._namespace, objects, self._nothing(objects)),
         }
 
     def _look(self) -> None:
@@ -119,7 +118,10 @@ class Diagnosis:
     def _nothing(self, objects: list[dict[str, t.Any]]) -> str:
         """Say that there is no MLflow here, and what there is instead."""
         if not self._exists():
-            return f"There is no namespace {self._namespace}. kubectl get namespaces lists them."
+            return (
+                f"There is no namespace {self._namespace}. See which there are: "
+                "kubectl get namespaces"
+            )
         words = f"There is no MLflow server in namespace {self._namespace}"
         if objects:
             shown = ", ".join(f"{one['kind']}/{one['name']}" for one in objects[:5])
@@ -165,7 +167,7 @@ class Diagnosis:
             servers[str(found.target)] = {"version": None, "schema": learned.facts.get("schema")}
             if not learned.problems:
                 return finding._replace(message=f"{finding.message} · {learned.message}")
-            return _diagnosis.weigh(finding, learned.problems, self._state, self._clock)
+            return _findings.weigh(finding, learned.problems, self._state, self._clock)
         result = check(self._seen(finding, [server_pod(pod) for pod in pods]))
         told = result.facts.get("server") or {}
         servers[str(found.target)] = {
@@ -178,7 +180,7 @@ class Diagnosis:
             answers = "" if result.problems else ", answers from the database"
             schema = ", schema at head" if result.facts.get("schema") else ""
             return finding._replace(message=f"{finding.message}{version}{answers}{schema}")
-        return _diagnosis.weigh(finding, problems, self._state, self._clock)
+        return _findings.weigh(finding, problems, self._state, self._clock)
 
     def _seen(self, finding: Finding, pods: list[Object]) -> dict[t.Any, t.Any]:
         """Return what the check takes; it looks for a Deployment."""
@@ -224,5 +226,5 @@ class Diagnosis:
                 continue
             if lines:
                 # The whole first: one line of a key, or a part of one, does not look like a secret.
-                return hints.telling_line(redact("\n".join(lines)).splitlines())
+                return hints.telling_line(self._redact("\n".join(lines)).splitlines())
         return ""

@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import typing as t
 
 from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow.findings import span
-from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow.readiness import (
-    main_container,
-    version_in,
-)
+from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow.images import version_tagged
+from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow.readiness import main_container
+from ansible_collections.mlops.mlflow.plugins.module_utils._release import rotation
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.state import (
     Object,
     condition,
@@ -63,22 +63,68 @@ def server(deployment: Object | None, told: t.Mapping[str, t.Any]) -> Object | N
     return {
         "version": told.get("version") or None,
         "image": image,
-        "image_version": version_in(image) or None,
+        "image_version": version_tagged(image) or None,
         "replicas": replicas(deployment),
     }
 
 
-def database(stateful_set: Object | None, version: str) -> Object | None:
+# Text is sorted by the C library's rules, and each version may have its own: an index that another
+# one made no longer finds all that is there. An index whose making failed is not used.
+DATABASE_HEALTH = """
+SELECT json_build_object(
+  'version', current_setting('server_version'),
+  'collation', (SELECT coalesce(json_agg(datname ORDER BY datname), '[]') FROM pg_database
+    WHERE datallowconn AND datcollversion <> pg_database_collation_actual_version(oid)),
+  'invalid_indexes', (SELECT coalesce(json_agg(indexrelid::regclass::text), '[]') FROM pg_index
+    WHERE NOT indisvalid),
+  'checksum_failures', (SELECT coalesce(sum(checksum_failures), 0) FROM pg_stat_database))
+"""
+
+
+def database_health(output: str) -> Object:
+    """Read what the database says of itself."""
+    try:
+        found: Object = json.loads(output)
+    except ValueError:
+        return {}
+    return {**found, "version": str(found.get("version", "")).partition(" ")[0]}
+
+
+def database_problems(entry: Object | None) -> list[str]:
+    """Return what is wrong inside the database, with what to type. A pure function."""
+    found = entry or {}
+    into = "kubectl -n NAMESPACE exec postgres-0 -- psql -U postgres -d"
+    problems = [
+        f"database {name} was made with another version of the C library, whose order its text "
+        f"indexes have: {into} {name} -c 'REINDEX DATABASE {name}' -c 'ALTER DATABASE {name} "
+        "REFRESH COLLATION VERSION'"
+        for name in found.get("collation") or []
+    ]
+    if found.get("invalid_indexes"):
+        names = ", ".join(found["invalid_indexes"])
+        problems.append(f"these indexes are not used, as making them failed: {names}")
+    if found.get("checksum_failures"):
+        problems.append(
+            f"{found['checksum_failures']} page(s) were not what was written: the disk or its "
+            "driver is broken; take the newest backup to another volume"
+        )
+    return problems
+
+
+def database(stateful_set: Object | None, told: t.Mapping[str, t.Any]) -> Object | None:
     """Return the bundled database, or None where it is somebody else's."""
     if stateful_set is None:
         return None
     image = str(main_container(_template(stateful_set)).get("image") or "")
     found = _POSTGRES_IN_TAG.search(image)
     return {
-        "version": version or None,
+        "version": told.get("version") or None,
         "image": image,
         "image_version": found[1] if found else None,
         "replicas": replicas(stateful_set),
+        "collation": told.get("collation"),
+        "invalid_indexes": told.get("invalid_indexes"),
+        "checksum_failures": told.get("checksum_failures"),
     }
 
 
@@ -190,7 +236,7 @@ def schema(servers: t.Mapping[str, t.Any], left: t.Mapping[str, t.Any] | None) -
     verdicts = [entry.get("schema") for entry in servers.values()]
     verdict = next((one for one in verdicts if one), left) or {}
     return {
-        name: {key: entry.get(key) for key in ("state", "current", "head")}
+        name: {key: entry.get(key) for key in ("state", "current", "head", "differences")}
         for name, entry in verdict.items()
         if isinstance(entry, dict)
     }
@@ -226,6 +272,7 @@ def lines(status: t.Mapping[str, t.Any], wall: float) -> list[str]:
         ("", status["msg"]),
         ("MLflow", _workload(status["mlflow"], "not there")),
         ("Postgres", _workload(status["postgres"], "not part of this release")),
+        *(("Postgres", problem) for problem in database_problems(status["postgres"])),
     ]
     table += [
         (
@@ -235,6 +282,11 @@ def lines(status: t.Mapping[str, t.Any], wall: float) -> list[str]:
         )
         for name, entry in status["schema"].items()
     ] or [("schema", "not known")]
+    table += [
+        (f"schema {name}", difference)
+        for name, entry in status["schema"].items()
+        for difference in entry["differences"] or []
+    ]
     table += [
         (
             "pod",
@@ -246,6 +298,8 @@ def lines(status: t.Mapping[str, t.Any], wall: float) -> list[str]:
     for entry in status["secrets"]:
         words = f"written {_ago(entry['age_seconds'])}" if entry["exists"] else "is not there"
         table.append(("Secret", f"{entry['name']}  {words}"))
+    if status["rotation"]:
+        table.append(("rotation", rotation.unfinished(status["rotation"])))
     good = status["last_release"]
     table.append(("last good", _good(good, wall) if good else "not known"))
     lock = status["lock"]

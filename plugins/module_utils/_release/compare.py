@@ -5,23 +5,27 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import re
 import typing as t
 
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.access import Permission, missing
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
-    Api,
-    ApiError,
-)
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Api, ApiError
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import (
+    CLAIM,
     CONFIG_MAP,
     KINDS,
+    NAMESPACE,
     OPTIONAL_KINDS,
     SECRET,
+    STATEFUL_SET,
 )
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.ownership import (
     BACKUPS_FIELD_MANAGER,
+    FIELD_MANAGER,
     OFFLINE_ANNOTATION,
+    SUSPENDED_ANNOTATION,
     Object,
     identity,
     is_kubectls,
@@ -31,7 +35,13 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.ownership import
     leaves_replicas,
     same,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._release import difference, record
+from ansible_collections.mlops.mlflow.plugins.module_utils._release import (
+    database,
+    difference,
+    permissions,
+    record,
+)
+from ansible_collections.mlops.mlflow.plugins.module_utils._release.records import Records
 
 # Volumes hold data, Secrets hold keys to data: neither is ever deleted by a deployment. But a
 # Secret that kustomize generated has its content in the tree, and a new name for each change.
@@ -82,11 +92,10 @@ def enforced_by(namespace: Object | None) -> str:
 class Comparison:
     """What differs between a release and the cluster."""
 
-    def __init__(self, cluster: Api, namespace: str, manager: str, show: bool = False) -> None:
+    def __init__(self, cluster: Api, namespace: str, show: bool = False) -> None:
         self._show = show
         self._cluster = cluster
         self._namespace = namespace
-        self._manager = manager
         self.changes: dict[str, list[str]] = {}
         self.differences: list[str] = []
         self.settled: dict[str, bool] = {}
@@ -96,24 +105,30 @@ class Comparison:
         self.restarts: list[str] = []
         self.offline: list[str] = []
         self.image = ""
+        self.grow: list[Object] = []
+        self.anew: list[Object] = []
         self.left_by_backups: list[Object] = []
         self.problems: list[str] = []
         self.warnings: list[str] = []
         self.diff: list[dict[str, str]] = []
         self._there: list[Object] | None = None
-        answer = cluster.request("GET", f"/api/v1/namespaces/{namespace}")
-        if answer.status not in (200, 404):
-            raise ApiError(0, f"the namespace {namespace} cannot be read: {answer.message}")
-        self.namespace_exists = answer.status == 200
+        space = permissions.find_namespace(cluster, namespace)
+        self.namespace_exists = space is not None
+        # Kinds of the release that are there, and that this account may not change.
+        self.not_ours: list[str] = []
+        # Of the addresses of the server's Service, the first one's.
+        self.family = ""
+        self.notes: list[str] = []
+        self._space = space
         # Which pods the namespace refuses, and will refuse once this release has been applied.
-        self.enforced = enforced_by(answer.body)
+        self.enforced = enforced_by(space)
 
     def _dry_run(self, item: Object, path: str) -> Object | None:
         answer = self._cluster.request(
             "PATCH",
             path,
             item,
-            {"dryRun": "All", "fieldManager": self._manager, "force": "true"},
+            {"dryRun": "All", "fieldManager": FIELD_MANAGER, "force": "true"},
             "application/apply-patch+yaml",
         )
         if answer.status in (200, 201):
@@ -128,6 +143,9 @@ class Comparison:
                 f"{_name(item)}: {text}" for text in answer.warnings if text not in self.warnings
             ]
             return answer.body
+        if answer.status == 403 and item["kind"] == NAMESPACE.kind:
+            self._leave(item)
+            return None
         self.problems.append(f"{_name(item)} cannot be applied: {answer.message}")
         return None
 
@@ -156,11 +174,10 @@ class Comparison:
     def _config_maps(self) -> list[Object]:
         """Return the ConfigMaps that are there, asked for once."""
         if self._there is None:
-            self._there = []
-            if self.namespace_exists:
-                answer = self._cluster.request("GET", CONFIG_MAP.path(self._namespace))
-                head = {"apiVersion": CONFIG_MAP.api_version, "kind": CONFIG_MAP.kind}
-                self._there = [{**head, **item} for item in answer.body.get("items") or []]
+            path = CONFIG_MAP.path(self._namespace)
+            found = self._cluster.items(path, "ConfigMaps") if self.namespace_exists else []
+            head = {"apiVersion": CONFIG_MAP.api_version, "kind": CONFIG_MAP.kind}
+            self._there = [{**head, **item} for item in found]
         return self._there
 
     def _look_at(self, stage: str, item: Object) -> bool:
@@ -169,38 +186,100 @@ class Comparison:
         if not self.namespace_exists:
             self._create(stage, item)
             return False
-        answer = self._cluster.request("GET", path)
-        if answer.status == 404:
+        if item["kind"] == NAMESPACE.kind and not self._space:
+            self._leave(item)
+            return True
+        there = self._cluster.find(path, _name(item))
+        if item["kind"] == STATEFUL_SET.kind:
+            self._look_at_volumes(item)
+        if there is None:
             # A dry run tells what admission thinks of it.
-            self._create(stage, self._dry_run(item, path) or item)
+            made = self._dry_run(item, path) or item
+            self._note_family(made)
+            self._create(stage, made)
             return False
-        if answer.status != 200:
-            raise ApiError(0, f"{_name(item)} cannot be read: {answer.message}")
-        there = answer.body
         self.existing.append(_name(item))
         if identity(item) == ("Deployment", _SERVER):
             self.image = _image(there)
-        if OFFLINE_ANNOTATION in (there["metadata"].get("annotations") or {}):
+        marks = there["metadata"].get("annotations") or {}
+        if OFFLINE_ANNOTATION in marks or SUSPENDED_ANNOTATION in marks:
             self.offline.append(_name(item))
         if job_failed(there):
             self.failed_jobs.append(_definition(item))
             self._create(stage, item)
             return False
         adopted = is_kubectls(there)
-        left = leaves_replicas(there, item, self._manager)
+        left = leaves_replicas(there, item)
         if adopted or left:
             self.take_over.append(_name(item))
+        anew = item["kind"] == STATEFUL_SET.kind and self._makes_anew(item, there)
+        if anew:
+            there_is = there["spec"]["volumeClaimTemplates"]
+            item = {**item, "spec": {**item["spec"], "volumeClaimTemplates": there_is}}
         then = self._dry_run(item, path)
+        self._note_family(then or item)
+        if item["kind"] in self.not_ours:
+            self.take_over = [name for name in self.take_over if name != _name(item)]
+            return True
         if left and then is not None:
             # Given up before it is applied, they stay.
             then["spec"]["replicas"] = there["spec"]["replicas"]
         if then is not None and _template(there) != _template(then):
             self.restarts.append(_name(item))
-        if adopted or then is None or not is_ours(there, self._manager) or not same(there, then):
+        if anew or adopted or then is None or not is_ours(there) or not same(there, then):
             self.changes[stage].append(f"update {_name(item)}")
             self._note(there, then or item)
             return False
         return is_settled(there)
+
+    def _note_family(self, item: Object) -> None:
+        if identity(item) == ("Service", _SERVER):
+            self.family = next(iter(item["spec"].get("ipFamilies") or [""]))
+
+    def _leave(self, item: Object) -> None:
+        """Let the namespace stay as it is, which this account may not change."""
+        self.not_ours.append(item["kind"])
+        asked, self.enforced = enforced_by(item), enforced_by(self._space)
+        if self._space and asked != self.enforced:
+            self.notes.append(
+                f"{_name(item)}: this account may not change it, so it keeps its labels. The "
+                f"overlay wants pod-security.kubernetes.io/enforce: {asked}, and it has "
+                f"{self.enforced or 'none'}."
+            )
+
+    def _look_at_volumes(self, item: Object) -> None:
+        """Note the volumes that are there, also those that a teardown left."""
+        claims = [
+            f"{CLAIM.kind}/{name}"
+            for name in database.claims(item)
+            if self._cluster.find(CLAIM.item(self._namespace, name), f"{CLAIM.kind}/{name}")
+        ]
+        self.existing += claims
+        if claims and database.is_database(item):
+            problem = database.other_version(item, self._last_release().get("postgres_image", ""))
+            self.problems += [problem] if problem else []
+
+    def _makes_anew(self, item: Object, there: Object) -> bool:
+        """Note which volumes grow; whether a StatefulSet is made anew around its pods for that."""
+        found = database.fit(self._cluster, self._namespace, item, there)
+        self.problems += found.problems
+        self.grow += found.grow
+        for one in found.grow:
+            self.differences += (
+                [f"{CLAIM.kind}/{one['name']}: {one['from']} → {one['to']}"] if self._show else []
+            )
+        if found.anew and not found.problems:
+            self.anew.append(_definition(item))
+            needs = [
+                Permission("delete", "apps", "statefulsets", self._namespace),
+                Permission("patch", "", "persistentvolumeclaims", self._namespace),
+            ]
+            denied = missing(self._cluster, needs)
+            if denied:
+                self.problems.append(
+                    f"mlflow_database_storage_size: to change it takes {', '.join(denied)}"
+                )
+        return found.anew
 
     def stage(self, name: str, items: list[Object]) -> None:
         """Look at all objects of a stage."""
@@ -211,7 +290,6 @@ class Comparison:
 
     def left_over(
         self,
-        part_of: str,
         rendered: set[tuple[str, str]],
         secrets: t.Collection[str] | None = None,
     ) -> list[Object]:
@@ -234,7 +312,7 @@ class Comparison:
             answer = self._cluster.request(
                 "GET",
                 path,
-                query={"labelSelector": f"app.kubernetes.io/part-of={part_of}"},
+                query={"labelSelector": "app.kubernetes.io/part-of=mlflow"},
             )
             # A kind that the cluster does not have, or that we may not see, holds nothing of ours.
             for item in (answer.body.get("items") or []) if answer.status == 200 else []:
@@ -250,7 +328,7 @@ class Comparison:
                     or metadata.get("ownerReferences")
                 ):
                     continue
-                if is_ours(item, self._manager):
+                if is_ours(item):
                     found.append(_definition(item))
                 elif is_ours(item, BACKUPS_FIELD_MANAGER):
                     self.left_by_backups.append(_definition(item))
@@ -260,31 +338,54 @@ class Comparison:
 
     def _needed_to_go_back(self) -> list[str]:
         """Return the Secrets that a recorded release needs."""
-        path = CONFIG_MAP.path(self._namespace)
-        answer = self._cluster.request("GET", f"{path}/{record.NAME}")
-        try:
-            return record.needed_secrets(record.read(answer.body))
-        except record.RecordError as error:
-            raise ApiError(0, str(error)) from None
+        return record.needed_secrets(self._recorded)
+
+    def _last_release(self) -> Object:
+        """Return the last release that served."""
+        return next(iter(self._recorded.releases), {})
+
+    @functools.cached_property
+    def _recorded(self) -> record.Record:
+        return Records(self._cluster, self._namespace).read()
 
     def _may_delete_secrets(self) -> bool:
         """Whether the account may; a deployment needs it for nothing else."""
         return not missing(self._cluster, [Permission("delete", "", "secrets", self._namespace)])
 
 
+def listens_on(objects: list[Object]) -> str:
+    """Return the address that the servers are told to listen on, or nothing if none is."""
+    for item in objects:
+        if identity(item) == ("Deployment", _SERVER):
+            pod = item["spec"].get("template", {}).get("spec") or {}
+            for container in pod.get("containers") or []:
+                words = [*(container.get("command") or []), *(container.get("args") or [])]
+                for word, after in itertools.pairwise(map(str, [*words, ""])):
+                    if word in ("--host", "-h"):
+                        return after
+    maps = [item.get("data") or {} for item in objects if item["kind"] == CONFIG_MAP.kind]
+    return next((str(data["MLFLOW_HOST"]) for data in maps if "MLFLOW_HOST" in data), "")
+
+
 def compare(cluster: Api, params: dict[str, t.Any], show: bool = False) -> dict[str, t.Any]:
     """Compare the whole release; show what differs if asked."""
-    comparison = Comparison(cluster, params["namespace"], params["field_manager"], show)
+    comparison = Comparison(cluster, params["namespace"], show)
     every = [item for items in params["stages"].values() for item in items]
     spaces = [item for item in every if identity(item) == ("Namespace", params["namespace"])]
     if spaces:
         comparison.enforced = enforced_by(spaces[0])
     for stage, items in params["stages"].items():
         comparison.stage(stage, items)
+    host = listens_on(every)
+    if comparison.family == "IPv6" and host and ":" not in host:
+        comparison.problems.append(
+            f"mlflow_config.MLFLOW_HOST: MLflow listens on {host}, and the cluster's Services have "
+            'IPv6 addresses: nobody would reach it. Set it to "::"'
+        )
     if comparison.problems:
         raise ApiError(0, "; ".join(comparison.problems))
     rendered = {identity(item) for item in every}
-    prune = comparison.left_over(params["part_of"], rendered, params["secrets"])
+    prune = comparison.left_over(rendered, params["secrets"])
     if comparison.differences:
         comparison.differences.append(difference.summary(comparison.changes, len(prune)))
     return {
@@ -301,5 +402,9 @@ def compare(cluster: Api, params: dict[str, t.Any], show: bool = False) -> dict[
         "restarts": comparison.restarts,
         "offline": comparison.offline,
         "image": comparison.image,
+        "grow": comparison.grow,
+        "anew": comparison.anew,
         "warnings_of_server": comparison.warnings,
+        "not_ours": comparison.not_ours,
+        "notes": comparison.notes,
     }

@@ -11,11 +11,10 @@ import json
 import secrets
 import typing as t
 
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
-    Api,
-    ApiError,
-)
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Api, ApiError
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import CLAIM
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.ownership import (
+    FIELD_MANAGER,
     is_ours,
     same,
     take_over_patch,
@@ -129,9 +128,6 @@ class Credentials:
     def __init__(self, cluster: Api, params: dict[str, t.Any], check_mode: bool) -> None:
         self._cluster = cluster
         self._namespace = params["namespace"]
-        self._name = params["name"]
-        self._manager = params["field_manager"]
-        self._workloads = params["workloads"]
         self._check_mode = check_mode
         self.changed = False
         self.created: list[str] = []
@@ -142,12 +138,7 @@ class Credentials:
         return f"/api/v1/namespaces/{self._namespace}/secrets/{name}"
 
     def _read(self, name: str) -> Object | None:
-        answer = self._cluster.request("GET", self._path(name))
-        if answer.status == 404:
-            return None
-        if answer.status != 200:
-            raise ApiError(0, f"Secret {name} cannot be read (HTTP {answer.status})")
-        return answer.body
+        return self._cluster.find(self._path(name), f"Secret {name}")
 
     def _write(self, name: str, body: t.Any, query: dict[str, str], kind: str) -> Object:
         answer = self._cluster.request("PATCH", self._path(name), body, query, kind)
@@ -158,26 +149,26 @@ class Credentials:
         return answer.body
 
     def _workload_exists(self) -> bool:
-        for item in self._workloads:
+        for item in WORKLOADS:
             kind, _slash, name = item.partition("/")
             path = self._cluster.path_of(
                 {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name}},
                 self._namespace,
             )
-            if self._cluster.request("GET", path).status == 200:
+            if self._cluster.find(path, item):
                 return True
         return False
 
     def _database_exists(self) -> bool:
-        path = f"/api/v1/namespaces/{self._namespace}/persistentvolumeclaims/{DATABASE_CLAIM}"
-        return self._cluster.request("GET", path).status == 200
+        path = CLAIM.item(self._namespace, DATABASE_CLAIM)
+        return self._cluster.find(path, f"{CLAIM.kind}/{DATABASE_CLAIM}") is not None
 
     def _keep_keys(self, before: dict[str, bytes], decided: Wanted, in_overlay: bool) -> None:
         """Raise ApiError before a key would be lost that something is encrypted with."""
         changed = sorted(key for key in ENCRYPTING.keys() & set(decided.updated) if before[key])
         if changed:
             names = ", ".join(changed if in_overlay else [ENCRYPTING[key][0] for key in changed])
-            where = f"the overlay's Secret {self._name}: " if in_overlay else ""
+            where = f"the overlay's Secret {NAME}: " if in_overlay else ""
             how = (
                 "Put the old value back into the overlay"
                 if in_overlay
@@ -197,7 +188,7 @@ class Credentials:
             settings = " and ".join(ENCRYPTING[key][0] for key in lost)
             raise ApiError(
                 0,
-                f"Secret {self._name} has no {named}, though this release was deployed before: new "
+                f"Secret {NAME} has no {named}, though this release was deployed before: new "
                 "ones would make what MLflow has encrypted unreadable. No Secret was written. Pods "
                 f"that still run have them, as {variables}: kubectl -n {self._namespace} exec "
                 f"deployment/mlflow -- printenv {variables}\nGive them as {settings}; new ones "
@@ -207,8 +198,8 @@ class Credentials:
     def _apply(self, item: Object, there: Object | None) -> None:
         """Apply a whole Secret; changed only when it then differs."""
         name = item["metadata"]["name"]
-        query = {"fieldManager": self._manager, "force": "true"}
-        patch = take_over_patch(there, manager=self._manager) if there is not None else []
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        patch = take_over_patch(there) if there is not None else []
         if patch and not self._check_mode:
             self._write(name, patch, {}, "application/json-patch+json")
         if self._check_mode:
@@ -218,7 +209,7 @@ class Credentials:
                 return
             query["dryRun"] = "All"
         then = self._write(name, item, query, _APPLY_PATCH)
-        if there is None or patch or not is_ours(there, self._manager) or not same(there, then):
+        if there is None or patch or not is_ours(there) or not same(there, then):
             self.changed = True
 
     def _definition(
@@ -247,7 +238,7 @@ class Credentials:
         decided = wanted(before, data_of(rendered), given, keys)
         if rendered is None and there is not None and decided.data == before:
             return  # Whoever made it, its values are all there: leave it alone.
-        if name == self._name:
+        if name == NAME:
             self._keep_keys(before, decided, in_overlay=rendered is not None and not given)
         # A rendered Secret that was lost comes back with the values everything runs with.
         lost = there is None and rendered is None
@@ -265,7 +256,7 @@ class Credentials:
 
     def restart(self) -> str:
         """Return the mark on the Secret."""
-        return mark_of(self._read(self._name))
+        return mark_of(self._read(NAME))
 
     def restarted(self) -> None:
         """Take the mark off."""
@@ -273,8 +264,8 @@ class Credentials:
             self.changed = True
             if not self._check_mode:
                 body = {"metadata": {"annotations": {RESTART_ANNOTATION: None}}}
-                query = {"fieldManager": self._manager}
-                self._write(self._name, body, query, _MERGE_PATCH)
+                query = {"fieldManager": FIELD_MANAGER}
+                self._write(NAME, body, query, _MERGE_PATCH)
 
 
 def run(cluster: Api, params: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
@@ -292,8 +283,8 @@ def run(cluster: Api, params: dict[str, t.Any], check_mode: bool) -> dict[str, t
             str(item["metadata"]["name"]): item
             for item in parse(params["definitions"], "definitions", list)
         }
-        main_one = definitions.pop(params["name"], None)
-        work.ensure(main_one, given, params["keys"], params["name"])
+        main_one = definitions.pop(NAME, None)
+        work.ensure(main_one, given, params["keys"], NAME)
         for name, item in definitions.items():
             work.ensure(item, {}, {}, name)
     return {

@@ -10,6 +10,9 @@ differ, so neither is asked what time it is: times are written and judged by the
 as its answers tell it. Several API servers have several clocks; SKEW seconds are allowed for them.
 Who waits also goes by what it saw itself, as client-go's leader election does: a Lease that has not
 changed for C(ttl) seconds of a monotonic clock is nobody's, whatever time stands in it.
+
+A lock alone does not stop a run that slept longer than its lock lasted, as a laptop does, and wakes
+in the middle of its work. So whoever writes looks at the Lease before each single write.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
     Api,
     ApiError,
 )
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.errors import Failure
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import LEASE
 
 NAME = "mlflow-release"
@@ -51,6 +55,8 @@ LOOK_EVERY = 1.0
 # For how long a run that has the lock asks an API server again that does not answer: one that
 # restarts is back by then (seconds).
 OUTAGE = 60.0
+# Goes on while the machine sleeps, where there is such a clock.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 # How often it is tried again when another writes at the same moment.
 _ATTEMPTS = 5
 # The environment variable that names the process whose end makes renewing pointless.
@@ -65,7 +71,7 @@ Progress = t.Callable[[str, float], None]
 T = t.TypeVar("T")
 
 
-class LeaseError(Exception):
+class LeaseError(Failure):
     """The lock is another's, or cannot be read or written."""
 
 
@@ -98,7 +104,7 @@ def through_an_outage(work: t.Callable[[], T]) -> T:
     while True:
         try:
             return work()
-        except (LeaseError, ApiError) as error:
+        except Failure as error:
             now = time.monotonic()
             if now - since.setdefault(type(error), now) >= _patience(error):
                 raise
@@ -216,7 +222,7 @@ class Lease:
         self._holder = holder
         self._ttl = ttl
         self._collection = LEASE.path(namespace)
-        self._path = f"{self._collection}/{name}"
+        self.path = f"{self._collection}/{name}"
 
     # --- Requests ---------------------------------------------------------------------------------
 
@@ -225,7 +231,7 @@ class Lease:
 
     def look(self) -> Held | None:
         """Return the Lease as it is, or None if there is none."""
-        answer = self._cluster.request("GET", self._path)
+        answer = self._cluster.request("GET", self.path)
         if answer.status == 404:
             return None
         if answer.status != 200:
@@ -274,7 +280,7 @@ class Lease:
             marks = {**(item["metadata"].get("annotations") or {}), RUN_ANNOTATION: this_run()}
             item["metadata"] = {**item["metadata"], "annotations": marks}
         item["spec"] = self._spec(held.since if ours else 0, transitions + (not ours))
-        answer = self._cluster.request("PUT", self._path, item)
+        answer = self._cluster.request("PUT", self.path, item)
         if answer.status not in (200, 404, 409):
             raise self._refused("written", answer)
         return answer.status == 200
@@ -313,15 +319,35 @@ class Lease:
                 progress(self._waited_for(held), now - start)
             time.sleep(min(LOOK_EVERY, left))
 
+    def _ours(self) -> Held:
+        """Return the Lease as it is; raise Lost if it is not ours."""
+        held = self.look()
+        if held is None:
+            raise Lost(self._lost("somebody deleted it"))
+        if held.holder != self._holder:
+            raise Lost(self._lost(f"it is held by {held.holder or 'nobody'}"))
+        return held
+
+    def check(self) -> None:
+        """See that a write may follow; raise Lost if the lock is not ours any more.
+
+        This process may be suspended before the answer comes, and wake when it has long been wrong.
+        So an answer counts only for as long as nobody can have taken the lock since it was asked.
+        """
+        for _attempt in range(_ATTEMPTS):
+            asked = time.clock_gettime(_CLOCK)
+            held = through_an_outage(self._ours)
+            left = held.renewed + held.ttl - self._wall()
+            if time.clock_gettime(_CLOCK) - asked < left:
+                return
+            # Over, and nobody has taken it: it is renewed if nobody does in this moment.
+            through_an_outage(self.renew)
+        raise LeaseError(f"the release lock {self._name} cannot be kept: each look takes too long")
+
     def renew(self) -> None:
         """Say that we still hold it; raise Lost if we do not."""
         for _attempt in range(_ATTEMPTS):
-            held = self.look()
-            if held is None:
-                raise Lost(self._lost("somebody deleted it"))
-            if held.holder != self._holder:
-                raise Lost(self._lost(f"it is held by {held.holder or 'nobody'}"))
-            if self._replace(held):
+            if self._replace(self._ours()):
                 return
         raise LeaseError(f"the release lock {self._name} cannot be renewed: others write to it")
 
@@ -335,7 +361,7 @@ class Lease:
                 return True
             # Only what was read is deleted: not the Lease of whoever took it in between.
             conditions = {"resourceVersion": held.version, "uid": held.item["metadata"].get("uid")}
-            answer = self._cluster.request("DELETE", self._path, {"preconditions": conditions})
+            answer = self._cluster.request("DELETE", self.path, {"preconditions": conditions})
             if answer.status in (200, 202):
                 return True
             if answer.status not in (404, 409):
@@ -366,18 +392,18 @@ class Lease:
         left = max(0.0, held.renewed + held.ttl + SKEW - self._wall())
         if waited > held.ttl + SKEW:
             # A dead one's lock would have been taken.
-            hope = "It keeps renewing its lock, so it is at work; -e mlflow_lock_wait=SECONDS"
-            hope += " waits longer. "
+            hope = "It keeps renewing its lock, so it is at work. To wait longer, add: "
+            hope += "-e mlflow_lock_wait=SECONDS"
         else:
             hope = (
                 "If that run is dead, its lock ends by itself in "
-                f"{min(left, held.ttl + SKEW):.0f} s; "
-                f"to wait for it, add -e mlflow_lock_wait={held.ttl + 3 * SKEW:.0f}. "
+                f"{min(left, held.ttl + SKEW):.0f} s. To wait for it, add: "
+                f"-e mlflow_lock_wait={held.ttl + 3 * SKEW:.0f}"
             )
         return (
             f"another run holds the release lock of namespace {self._namespace}{after}: "
-            f"{held.holder}, since {_short(held.since)}, last renewed {_short(held.renewed)}. "
-            f"{hope}"
+            f"{held.holder}, since {_short(held.since)}, last renewed {_short(held.renewed)}\n"
+            f"{hope}\n"
             "To break the lock of a run that certainly does nothing any more: "
             f"kubectl -n {self._namespace} delete lease {self._name}"
         )
@@ -451,18 +477,31 @@ class Renewal:
             except Lost as error:
                 self._lost = error
                 return
-            except (LeaseError, ApiError):
+            except Failure:
                 # The API server is away, for the wait as well; if another takes the lock
                 # meanwhile, the first renewal that gets through finds out.
                 pause = 1.0
             due = time.monotonic() + pause
 
 
+def fence(cluster: Api, lease: Lease) -> None:
+    """Let this client write only while the lock is held, which each write looks at first."""
+
+    def guard(path: str) -> None:
+        # The lock's own writes are made for the version that was read.
+        if path != lease.path:
+            lease.check()
+
+    cluster.guard = guard
+
+
 @contextlib.contextmanager
 def renewing(
     cluster: Api, held: t.Mapping[str, t.Any] | None, progress: Progress | None = None
 ) -> t.Iterator[Progress | None]:
-    """Renew the lock that the option C(lease) names while the block runs; nothing without one.
+    """Renew the lock that the option C(lease) names while the block runs, and write only under it.
+
+    Nothing without one.
 
     Yields what the block calls to show progress, which raises Lost once the lock is another's.
     """
@@ -470,5 +509,6 @@ def renewing(
         yield progress
         return
     lease = Lease(cluster, held["namespace"], held["name"], held["holder"], held["ttl"])
+    fence(cluster, lease)
     with Renewal(lease, held["ttl"], progress) as renewal:
         yield renewal

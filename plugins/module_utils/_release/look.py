@@ -8,11 +8,15 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Api, ApiError
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import SECRET
 from ansible_collections.mlops.mlflow.plugins.module_utils._release import (
     compare,
     credentials,
     permissions,
+    quotas,
     record,
+    rotation,
+    volumes,
 )
 from ansible_collections.mlops.mlflow.plugins.module_utils._release.lock import (
     DEFAULT_TTL,
@@ -20,7 +24,10 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._release.lock import 
     Lease,
 )
 from ansible_collections.mlops.mlflow.plugins.module_utils._release.records import Records
-from ansible_collections.mlops.mlflow.plugins.module_utils._release.secret_keys import Keys
+from ansible_collections.mlops.mlflow.plugins.module_utils._release.secret_keys import (
+    Keys,
+    unusable_keys,
+)
 
 Object = dict[str, t.Any]
 # What is amiss in the cluster, or left over, though no object of the release differs.
@@ -35,14 +42,53 @@ def look(cluster: Api, params: Object, show: bool = False) -> Object:
     if params["references"]:
         missing = Keys(cluster, {**params, "external_secret": ""}).look()
         if missing:
-            error = ApiError(0, "; ".join(missing))
+            error = ApiError(0, "\n".join(missing))
             error.missing = missing
             raise error
+    if params["target"]:
+        found["target"] = Records(cluster, params["namespace"]).target()
+        release = found["target"]["release"]
+        names = [secret["name"] for secret in release.get("secrets") or []]
+        params = {**params, "stages": release["stages"], "secrets": names}
+    first = params["kinds"] is not None and params["stages"] is not None
+    advice = _volumes(cluster, params) if first else []
     if params["stages"] is not None:
         found.update(compare.compare(cluster, params, show))
+    if first:
+        found["advice"] = advice + _quotas(cluster, params, found) + found["notes"]
+    found["rotating"] = _rotating(cluster, params["namespace"])
     if params["whole"]:
         found.update(_release(cluster, params, found))
     return found
+
+
+def _volumes(cluster: Api, params: Object) -> list[str]:
+    """Return what to know of the release's volumes; raise ApiError where one cannot be."""
+    every = [item for items in params["stages"].values() for item in items]
+    seen = volumes.check(cluster, params["namespace"], every)
+    if seen.problems:
+        raise ApiError(0, "\n".join(seen.problems))
+    return seen.warnings
+
+
+def _quotas(cluster: Api, params: Object, found: Object) -> list[str]:
+    """Return what nobody could see of quotas; raise ApiError where one is too small."""
+    seen = quotas.check(cluster, params["namespace"], params["stages"], found["changes"])
+    if seen.problems:
+        raise ApiError(0, "\n".join(seen.problems))
+    # Where it has served once, they let it.
+    if not seen.unseen or "Deployment/mlflow" in found["existing"]:
+        return []
+    return [
+        f"this account may not list {' and '.join(seen.unseen)} in namespace "
+        f"{params['namespace']}, so nobody has looked whether they let the release in."
+    ]
+
+
+def _rotating(cluster: Api, namespace: str) -> list[str]:
+    """Return which secrets a rotation is about that was begun and not finished."""
+    path = SECRET.item(namespace, rotation.NAME)
+    return rotation.rotating(cluster.find(path, f"Secret {rotation.NAME}"))
 
 
 def _release(cluster: Api, params: Object, difference: Object) -> Object:
@@ -50,15 +96,16 @@ def _release(cluster: Api, params: Object, difference: Object) -> Object:
     recorded = Records(cluster, namespace).read()
     content = record.kept({"stages": params["stages"]})
     lease = Lease(cluster, namespace, NAME, "", DEFAULT_TTL).look()
+    own = cluster.find(SECRET.item(namespace, credentials.NAME), f"Secret {credentials.NAME}")
+    problems = unusable_keys(own, namespace)
+    if problems:
+        raise ApiError(0, "\n".join(problems))
     asked = {
         "namespace": namespace,
-        "name": credentials.NAME,
         "state": "present",
         "keys": params["keys"],
         "values": params["values"],
         "definitions": params["definitions"],
-        "workloads": credentials.WORKLOADS,
-        "field_manager": params["field_manager"],
     }
     decided = credentials.run(cluster, asked, check_mode=True)
     holder = lease.holder if lease else ""
@@ -66,7 +113,6 @@ def _release(cluster: Api, params: Object, difference: Object) -> Object:
         "record": {
             "releases": list(recorded.releases),
             "pending": recorded.pending,
-            "needed_secrets": record.needed_secrets(recorded),
         },
         "credentials": decided,
         "holder": holder,
@@ -74,6 +120,7 @@ def _release(cluster: Api, params: Object, difference: Object) -> Object:
             not holder
             and not decided["changed"]
             and not decided["restart"]
+            and not difference["rotating"]
             and serves(recorded, content)
             and not any(difference["changes"].values())
             and all(difference["settled"].values())

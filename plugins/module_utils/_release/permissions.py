@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.access import Permission, missing
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
-    Api,
-    ApiError,
-)
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Api, ApiError
 
+# Older API servers drop fields that the tree sets, or refuse them: matchLabelKeys of a spread, and
+# unhealthyPodEvictionPolicy of a budget.
+OLDEST = (1, 27)
 # Seconds for the first answer, so that a wrong address is known at once.
 _FIRST_ANSWER = 5.0
 _APPLY = ("get", "create", "patch")
@@ -55,12 +56,13 @@ def needed(
         verbs = list(_APPLY)
         if item["kind"] == "Job" or (prune and item["kind"] not in _KEPT and namespaced):
             verbs += ["list", "delete"]
-        own = namespaced or plural == "namespaces"
-        if plural == "namespaces":
-            verbs.remove("create")
+        if item["kind"] == "Namespace":
+            # One that is there stays as it is where an account may not look at it or change it.
+            continue
         for verb in verbs:
-            found[Permission(verb, group, plural, namespace if own else "")] = None
-    found[Permission("get", "", "namespaces", namespace)] = None
+            found[Permission(verb, group, plural, namespace if namespaced else "")] = None
+    # Whether there is a volume with a database on it.
+    found[Permission("get", "", "persistentvolumeclaims", namespace)] = None
     for group, plural in _WATCHED:
         for verb in ("list", "watch"):
             found[Permission(verb, group, plural, namespace)] = None
@@ -76,12 +78,34 @@ def create_namespace() -> Permission:
     return Permission("create", "", "namespaces", "")
 
 
+def find_namespace(cluster: Api, name: str) -> dict[str, t.Any] | None:
+    """Return a namespace, None if it is not there, {} if it may not be looked at."""
+    answer = cluster.request("GET", f"/api/v1/namespaces/{name}")
+    if answer.status == 403:
+        # Whoever may do something in it by a Role knows that it is there.
+        return {}
+    if answer.status not in (200, 404):
+        raise ApiError(0, f"the namespace {name} cannot be read: {answer.message}")
+    return answer.body if answer.status == 200 else None
+
+
 def _refuse(denied: list[str], where: str) -> None:
     if not denied:
         return
     error = ApiError(403, f"these permissions are missing {where}: {', '.join(denied)}")
     error.missing = denied
     raise error
+
+
+def _refuse_old(version: dict[str, t.Any]) -> None:
+    """Refuse a server that is too old, as far as it says how old it is."""
+    named = re.match(r"v(\d+)\.(\d+)", str(version.get("gitVersion", "")))
+    if named and (int(named[1]), int(named[2])) < OLDEST:
+        raise ApiError(
+            0,
+            f"the cluster runs Kubernetes {version['gitVersion']}, and a release needs "
+            f"{OLDEST[0]}.{OLDEST[1]} or newer",
+        )
 
 
 def check(cluster: Api, params: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -92,12 +116,11 @@ def check(cluster: Api, params: dict[str, t.Any]) -> dict[str, t.Any]:
         raise ApiError(
             0, f"what answers at {cluster.host} is not a Kubernetes API server ({version.message})"
         )
+    _refuse_old(version.body)
     denied = missing(cluster, needed(cluster, params["kinds"], namespace, params["prune"]))
     _refuse(denied, f"in namespace {namespace}")
-    answer = cluster.request("GET", f"/api/v1/namespaces/{namespace}")
-    if answer.status not in (200, 404):
-        raise ApiError(0, f"the namespace {namespace} cannot be read: {answer.message}")
-    exists = answer.status == 200
+    space = find_namespace(cluster, namespace)
+    exists = space is not None
     brought = any(item["kind"] == "Namespace" for item in params["kinds"])
     if not exists and not brought:
         raise ApiError(
@@ -110,7 +133,7 @@ def check(cluster: Api, params: dict[str, t.Any]) -> dict[str, t.Any]:
             missing(cluster, [create_namespace()]),
             f"in the cluster, and the namespace {namespace} does not exist",
         )
-    if exists and (answer.body.get("metadata") or {}).get("deletionTimestamp"):
+    if ((space or {}).get("metadata") or {}).get("deletionTimestamp"):
         raise ApiError(0, f"mlflow_namespace: the namespace {namespace} is being deleted")
     return {
         "server_version": str(version.body.get("gitVersion", "")),

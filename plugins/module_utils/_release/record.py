@@ -16,6 +16,8 @@ import hashlib
 import json
 import typing as t
 
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.errors import Failure
+
 Object = dict[str, t.Any]
 
 NAME = "mlflow-releases"
@@ -39,7 +41,7 @@ KEPT = (
 _SUMMARY = ("version", "image", "postgres_image")
 
 
-class RecordError(Exception):
+class RecordError(Failure):
     """Why the record cannot be used, in words for whoever runs the playbook."""
 
 
@@ -165,7 +167,7 @@ def unpack(text: str) -> Object:
 
 
 def _with_last_applied(item: Object) -> Object:
-    """Return an object as a render has it; see plugin_utils/kustomization.py."""
+    """Return an object as a render has it; see plugin_utils/_render/stages.py."""
     text = json.dumps(item, sort_keys=True, separators=(",", ":"))
     metadata = dict(item["metadata"])
     metadata["annotations"] = {**(metadata.get("annotations") or {}), _LAST_APPLIED: text + "\n"}
@@ -247,6 +249,12 @@ def begun(
     return record if same else record._replace(pending=pending)
 
 
+def _not_left_behind(record: Record) -> tuple[Object, ...]:
+    """Return the releases but those that the rollback which is under way leaves behind."""
+    back_to = (record.pending or {}).get("back_to")
+    return tuple(item for item in record.releases if back_to is None or item["number"] <= back_to)
+
+
 def done(
     record: Record, content: Object, time: str, schema: t.Mapping[str, t.Any] | None = None
 ) -> Record:
@@ -257,11 +265,8 @@ def done(
     # A release with a smoke test serves when that has passed.
     proof = "smoke test" if content.get("smoke_test_job") else "rollout"
     back_to = pending.get("back_to")
+    record = record._replace(releases=_not_left_behind(record))
     again = record.releases[0] if record.releases else None
-    if back_to is not None:
-        newer = [item for item in record.releases if item["number"] > back_to]
-        record = record._replace(releases=record.releases[len(newer) :])
-        again = record.releases[0] if record.releases else None
     if again and again["digest"] == about["digest"]:
         updated = {**again, "schema": found or again.get("schema") or {}, "proof": proof}
         if back_to is not None:
@@ -370,4 +375,6 @@ def last(record: Record) -> Object | None:
 
 def needed_secrets(record: Record) -> list[str]:
     """Return the Secrets that a recorded release would need to be applied again."""
-    return sorted({secret for item in record.releases for secret in item.get("secrets") or []})
+    return sorted(
+        {secret for item in _not_left_behind(record) for secret in item.get("secrets") or []}
+    )

@@ -8,12 +8,13 @@ from __future__ import annotations
 import time
 import typing as t
 
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
-    Api,
-    ApiError,
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Api
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import (
+    CONFIG_MAP,
+    STATEFUL_SET,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import CONFIG_MAP
 from ansible_collections.mlops.mlflow.plugins.module_utils._release import record as _releases
+from ansible_collections.mlops.mlflow.plugins.module_utils._release.record import RecordError
 
 Object = dict[str, t.Any]
 
@@ -32,10 +33,10 @@ class Records:
         if answer.status == 404:
             return _releases.Record()
         if answer.status != 200:
-            raise ApiError(0, f"ConfigMap {_releases.NAME} cannot be read: {answer.message}")
+            raise RecordError(f"ConfigMap {_releases.NAME} cannot be read: {answer.message}")
         return _releases.read(answer.body)
 
-    def write(self, record: _releases.Record) -> None:
+    def _write(self, record: _releases.Record) -> None:
         """Put a record in its place."""
         answer = self._cluster.request(
             "PATCH",
@@ -45,9 +46,54 @@ class Records:
             "application/apply-patch+yaml",
         )
         if answer.status not in (200, 201):
-            raise ApiError(0, f"ConfigMap {_releases.NAME} cannot be written: {answer.message}")
+            raise RecordError(f"ConfigMap {_releases.NAME} cannot be written: {answer.message}")
 
-    def now(self) -> str:
+    def begin(self, release: Object, backup: Object | None, back_to: int | None) -> None:
+        """Note that a release is about to be applied, unless it is the newest already."""
+        record = self.read()
+        kept = _releases.kept(release)
+        then = _releases.begun(record, kept, self._now(), backup_of(backup), back_to)
+        if then != record:
+            self._write(then)
+
+    def end(self, release: Object, schema: Object | None) -> None:
+        """Note that a release serves."""
+        record = self.read()
+        then = _releases.done(record, _releases.kept(release), self._now(), schema)
+        if then != record:
+            self._write(then)
+
+    def target(self) -> Object:
+        """Return where a rollback goes; raise RecordError with the reason if there is nowhere."""
+        record = self.read()
+        found = _releases.target(record)
+        content = _releases.unpack(record.contents[found.release["number"]])
+        return {
+            "number": found.release["number"],
+            "name": _releases.name(found.release),
+            "left": _releases.name(found.left),
+            "schema": found.release.get("schema") or {},
+            "backup": found.backup,
+            "release": self._with_the_volumes_of_today(content),
+        }
+
+    def _with_the_volumes_of_today(self, content: Object) -> Object:
+        """Return what a release applies, on the volumes that are there: they only ever grow."""
+        stages: dict[str, list[Object]] = {}
+        for stage, items in content["stages"].items():
+            stages[stage] = []
+            for item in items:
+                there: Object | None = None
+                if item["kind"] == STATEFUL_SET.kind:
+                    name = item["metadata"]["name"]
+                    path = STATEFUL_SET.item(self._namespace, name)
+                    there = self._cluster.find(path, f"{STATEFUL_SET.kind}/{name}")
+                templates = ((there or {}).get("spec") or {}).get("volumeClaimTemplates")
+                spec = {**item.get("spec", {}), "volumeClaimTemplates": templates}
+                stages[stage].append({**item, "spec": spec} if templates else item)
+        return {**content, "stages": stages}
+
+    def _now(self) -> str:
         """Return the API server's time."""
         wall = self._cluster.server_wall(time.monotonic())
         return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(wall))
@@ -65,42 +111,3 @@ def backup_of(given: Object | None) -> Object | None:
         "time": str(given.get("time", "")),
         "revisions": found,
     }
-
-
-def as_dict(found: _releases.Target, content: Object) -> Object:
-    """Return a target as this module returns it."""
-    return {
-        "number": found.release["number"],
-        "name": _releases.name(found.release),
-        "left": _releases.name(found.left),
-        "schema": found.release.get("schema") or {},
-        "backup": found.backup,
-        "release": content,
-    }
-
-
-def run(records: Records, params: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
-    """Do what is asked; return the result."""
-    record = then = records.read()
-    if params["state"] != "read":
-        content = _releases.kept(params["release"])
-        if params["state"] == "begun":
-            then = _releases.begun(
-                record, content, records.now(), backup_of(params["backup"]), params["back_to"]
-            )
-        else:
-            then = _releases.done(record, content, records.now(), params["schema"])
-    changed = then != record
-    if changed and not check_mode:
-        records.write(then)
-    result: dict[str, t.Any] = {
-        "changed": changed,
-        "releases": list(then.releases),
-        "pending": then.pending,
-        "needed_secrets": _releases.needed_secrets(then),
-    }
-    if params["target"]:
-        found = _releases.target(then)
-        content = _releases.unpack(then.contents[found.release["number"]])
-        result["target"] = as_dict(found, content)
-    return result

@@ -16,6 +16,8 @@ import json
 import secrets
 import typing as t
 
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.errors import Failure
+
 KEYS = (
     "database-password",
     "admin-password",
@@ -28,14 +30,33 @@ ENCRYPTING = {"webhook-encryption-key": "webhooks", "kek-passphrase": "secrets"}
 # Read by the server when it starts.
 READ_AT_START = tuple(key for key in KEYS if key != "admin-password")
 USERNAME = "database-username"
+# Secrets with keys that something in a backup may be encrypted with, by their fingerprints.
+KEPT = "mlflow-keys-"
+_ROUNDS = 200_000
+# The Secret that has old and new values while a rotation is under way, and which it says they are.
+NAME = "mlflow-rotation"
+ROTATING = "mlops.mlflow/rotating"
 _OTHER_ROLE = "_b"
 _ITERATIONS = 4096
 
 Values = dict[str, bytes]
 
 
-class RotationError(Exception):
+class RotationError(Failure):
     """Why a rotation is not begun or cannot go on; names no value."""
+
+
+def fingerprint(key: str, value: bytes) -> str:
+    """Return what tells two values of a key apart, as keys.py of the component backup does."""
+    salt = f"mlops.mlflow/{key}".encode()
+    return hashlib.pbkdf2_hmac("sha256", value, salt, _ROUNDS).hex()[:16]
+
+
+def rotating(secret: t.Mapping[str, t.Any] | None) -> list[str]:
+    """Return what a rotation that is under way is about, by its Secret or by the metadata of it."""
+    metadata = (secret or {}).get("metadata") or {}
+    named = str((metadata.get("annotations") or {}).get(ROTATING) or "").split(",")
+    return [key for key in KEYS if key in named]
 
 
 def new_value(key: str) -> bytes:
@@ -128,6 +149,7 @@ found = {}
 
 
 class Webhooks:
+    variable = "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY"
     failure = InvalidToken
     read = "SELECT webhook_id, secret FROM webhooks WHERE secret IS NOT NULL FOR UPDATE"
     write = "UPDATE webhooks SET secret = :value WHERE webhook_id = :id"
@@ -143,6 +165,7 @@ class Webhooks:
 
 
 class Secrets:
+    variable = "MLFLOW_CRYPTO_KEK_PASSPHRASE"
     failure = MlflowException
     read = "SELECT secret_id, wrapped_dek FROM secrets FOR UPDATE"
     write = "UPDATE secrets SET wrapped_dek = :value WHERE secret_id = :id"
@@ -168,7 +191,7 @@ for table, keys in given["tables"].items():
         said["rows"] = len(rows)
         if keys is None or not rows:
             continue
-        old, new = kind(keys["old"]), kind(keys["new"])
+        old, new = kind(keys["old"]), kind(keys.get("new") or os.environ[kind.variable])
         for name, value in rows:
             try:
                 new.opened(value)
@@ -201,6 +224,20 @@ def reencrypt_input(old: Values, new: Values) -> str:
         if key in ENCRYPTING
     }
     return json.dumps({"tables": tables}) + "\n"
+
+
+def reopen_input(old: Values) -> str:
+    """Return what REENCRYPT is given to encrypt what is with the old keys with the pod's own."""
+    tables = {ENCRYPTING[key]: {"old": value.decode()} for key, value in old.items()}
+    return json.dumps({"tables": tables}) + "\n"
+
+
+def unfinished(keys: t.Sequence[str]) -> str:
+    """Say that a rotation is under way, and what ends it."""
+    return (
+        f"The rotation of {', '.join(keys)} was begun and is not finished: old and new values are "
+        f"in Secret {NAME}. site.yml or rotate.yml finishes it"
+    )
 
 
 class Plan(t.NamedTuple):

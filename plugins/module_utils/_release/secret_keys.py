@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import typing as t
 
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
-    Api,
-    ApiError,
-)
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Api
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import SECRET
 
 # The option of the modules that look for them.
 REFERENCES: dict[str, t.Any] = {
@@ -24,6 +24,8 @@ REFERENCES: dict[str, t.Any] = {
     },
 }
 _EXTERNAL_SECRETS = "external-secrets.io/v1"
+# What somebody types, as names of keys of the release's Secret.
+_TYPED = ("database-username", "database-password", "admin-username", "admin-password")
 
 Object = dict[str, t.Any]
 
@@ -39,21 +41,53 @@ def missing(
         item = secrets[secret]
         if item is None:
             found.append(
-                f"{where}there is no Secret {secret} in namespace {namespace} for its key {key}; "
+                f"{where}there is no Secret {secret} in namespace {namespace} for its key {key}: "
                 f"kubectl -n {namespace} create secret generic {secret} --from-file={key}=FILE"
             )
         elif key not in (item.get("data") or {}):
             keys = ", ".join(sorted(item.get("data") or {})) or "none"
             found.append(
                 f"{where}Secret {secret} in namespace {namespace} has no key {key} (it has: "
-                f"{keys}); kubectl -n {namespace} edit secret {secret}, or name another key"
+                f"{keys}). Name another key, or add it: kubectl -n {namespace} edit secret {secret}"
             )
         elif not item["data"][key]:
             found.append(
-                f"{where}the key {key} of Secret {secret} in namespace {namespace} is empty; "
+                f"{where}the key {key} of Secret {secret} in namespace {namespace} is empty: "
+                f"kubectl -n {namespace} edit secret {secret}"
+            )
+        elif why := unusable(reference["variable"].rpartition(".")[2], item["data"][key]):
+            found.append(
+                f"{where}the key {key} of Secret {secret} in namespace {namespace} {why}: "
                 f"kubectl -n {namespace} edit secret {secret}"
             )
     return found
+
+
+def unusable(key: str, encoded: str) -> str:
+    """Return why a value cannot be what the key of the release's Secret is, or nothing.
+
+    Never the value, and nothing that tells of it.
+    """
+    try:
+        value = base64.b64decode(encoded)
+    except (ValueError, binascii.Error):
+        return "is not base64"
+    if key in _TYPED and value.endswith((b"\n", b"\r")):
+        return "ends with a line break, as echo writes one and printf does not"
+    if key.startswith("admin-") and not value.isascii():
+        return "must be ASCII: MLflow's client sends other characters in two ways"
+    return ""
+
+
+def unusable_keys(secret: Object | None, namespace: str) -> list[str]:
+    """Return a line for each value of the release's own Secret that cannot be what it is for."""
+    name = ((secret or {}).get("metadata") or {}).get("name")
+    return [
+        f"the key {key} of Secret {name} in namespace {namespace} {why}. Where MLflow has it "
+        f"already, rotate.yml changes it; else: kubectl -n {namespace} edit secret {name}"
+        for key, value in ((secret or {}).get("data") or {}).items()
+        if (why := unusable(key, str(value)))
+    ]
 
 
 def not_synchronised(item: Object | None, name: str) -> str:
@@ -82,14 +116,6 @@ class Keys:
         self._references = params["references"]
         self._external = params["external_secret"]
 
-    def _read(self, path: str, what: str) -> Object | None:
-        answer = self._cluster.request("GET", path)
-        if answer.status == 404:
-            return None
-        if answer.status != 200:
-            raise ApiError(0, f"{what} cannot be read (HTTP {answer.status})")
-        return answer.body
-
     def look(self) -> list[str]:
         """Return a line for everything that is missing now."""
         if self._external:
@@ -100,14 +126,15 @@ class Keys:
             }
             path = self._cluster.path_of(item, self._namespace)
             said = not_synchronised(
-                self._read(path, f"ExternalSecret {self._external}"), self._external
+                self._cluster.find(path, f"ExternalSecret {self._external}"), self._external
             )
             if said:
-                return [
-                    f"{', '.join(reference['variable'] for reference in self._references)}: {said} "
-                    f"(kubectl -n {self._namespace} describe externalsecret {self._external})"
-                ]
-        names = {reference["secret"] for reference in self._references}
-        prefix = f"/api/v1/namespaces/{self._namespace}/secrets"
-        secrets = {name: self._read(f"{prefix}/{name}", f"Secret {name}") for name in names}
+                names = ", ".join(reference["variable"] for reference in self._references)
+                see = f"kubectl -n {self._namespace} describe externalsecret {self._external}"
+                return [f"{names}: {said}: {see}"]
+        wanted = {reference["secret"] for reference in self._references}
+        secrets = {
+            name: self._cluster.find(SECRET.item(self._namespace, name), f"Secret {name}")
+            for name in wanted
+        }
         return missing(self._references, secrets, self._namespace)

@@ -13,6 +13,7 @@ import typing as t
 
 from ansible_collections.mlops.mlflow.plugins.module_utils._backup.catalogue import COMMAND_LABEL
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.ownership import (
+    FIELD_MANAGER,
     Object,
     identity,
     is_kubectls,
@@ -71,16 +72,16 @@ def _is_owned(item: Object) -> bool:
     return bool(item["metadata"].get("ownerReferences"))
 
 
-def _applied(item: Object, manager: str) -> bool:
+def _applied(item: Object) -> bool:
     """Whether this collection made it: as part of a release, a note of one, or a step of a run."""
     managers = [
         str(entry.get("manager"))
         for entry in item["metadata"].get("managedFields") or []
         if entry.get("operation") == "Apply"
     ]
-    noted = any(name.startswith(f"{manager}.") for name in managers)
+    noted = any(name.startswith(f"{FIELD_MANAGER}.") for name in managers)
     step = COMMAND_LABEL in _labels(item) or _labels(item).get(COMPONENT) in _STEPS
-    return is_ours(item, manager) or noted or (step and item["kind"] == "Job")
+    return is_ours(item) or noted or (step and item["kind"] == "Job")
 
 
 def check_names(names: t.Sequence[str], namespace: str) -> list[str]:
@@ -102,14 +103,12 @@ def plan(
     objects: list[Object],
     namespace: Object | None,
     names: t.Sequence[str],
-    part_of: str,
-    manager: str,
 ) -> Plan:
     """Decide about the objects of a namespace; names are those of what goes beside the release."""
     lone = [item for item in objects if not _is_owned(item) and item["kind"] not in DERIVED]
-    labelled = [item for item in lone if _labels(item).get(PART_OF) == part_of]
+    labelled = [item for item in lone if _labels(item).get(PART_OF) == "mlflow"]
     data = [item for item in labelled if item["kind"] in KEPT]
-    release = [item for item in labelled if item["kind"] not in KEPT and _applied(item, manager)]
+    release = [item for item in labelled if item["kind"] not in KEPT and _applied(item)]
     foreign = [item for item in labelled if item not in data and item not in release]
     named = [item for item in data if name_of(item) in names]
     kept = [item for item in data if item not in named]
@@ -119,7 +118,7 @@ def plan(
         *_not_ours(foreign),
         *_of_others(lone, labelled, names),
         *_unreadable(kept, named),
-        *(_not_empty(namespace, lone, release, named, manager) if whole and namespace else []),
+        *(_not_empty(namespace, lone, release, named) if whole and namespace else []),
     ]
     steps = [
         [item for item in release if item["kind"] in _CLIENTS],
@@ -142,7 +141,7 @@ def _not_ours(foreign: list[Object]) -> t.Iterator[str]:
     for item in foreign:
         if item["kind"] in _WORKLOADS:
             how = (
-                "kubectl applied it; remove it with kubectl delete -k, or let site.yml take it over"
+                "kubectl applied it. Remove it in the same way, or let site.yml take it over"
                 if is_kubectls(item)
                 else "this collection did not apply it"
             )
@@ -176,10 +175,9 @@ def _not_empty(
     lone: list[Object],
     release: list[Object],
     named: list[Object],
-    manager: str,
 ) -> t.Iterator[str]:
     """Refuse to remove a namespace with anything in it that was not named."""
-    if not is_ours(namespace, manager):
+    if not is_ours(namespace):
         yield f"{name_of(namespace)} is not this release's to remove: it did not make it"
     left = [
         name_of(item)

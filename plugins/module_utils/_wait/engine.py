@@ -34,10 +34,7 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._wait.outcome import 
     Seen,
     api_message,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import (
-    Problem,
-    Tracker,
-)
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import Problem, Tracker
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.schema import MIGRATABLE
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.state import (
     Clock,
@@ -118,14 +115,14 @@ class Engine:
     ) -> None:
         """Take a clock (s) that never goes back; tests give one that runs as they like.
 
-        learn finds out more about what is not ready yet; a check brings one of its own.
+        learn finds out more about what is not ready yet, instead of what a check brings.
         """
         self._now = clock
         self._api = api
         self._targets = list(dict.fromkeys(targets))
         self._options = options
         self._check = check
-        self._more = check.meanwhile if check else learn
+        self._more = learn or (check.meanwhile if check else None)
         self._progress = progress
         self._state = State()
         self._tracker = Tracker(options.tolerances)
@@ -393,8 +390,8 @@ class Engine:
     def _weighed(self, problem: Problem, target: Target) -> Problem:
         """Hold back what may only follow from another object that is waited for.
 
-        A server that does not find its database proves nothing while that is not ready, and one
-        that does not stay up nothing while the database has a trouble of its own.
+        A server that does not find its database, or does not stay up, proves nothing while that is
+        not ready: its image may be on the way, or its node. Nor before its next try after that.
         """
         if problem.reason not in ("database_unreachable", "crash_loop"):
             return problem
@@ -407,9 +404,7 @@ class Engine:
                     # It is of before: the next try is to come.
                     until = came_up + LONGEST_PAUSE
                     problem = problem._replace(until=max(until, problem.until or until))
-            elif problem.reason == "database_unreachable" or any(
-                not (one.held or one.stopped) for one in verdict.problems
-            ):
+            else:
                 return problem._replace(held=True)
         return problem
 

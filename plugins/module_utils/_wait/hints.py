@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import is_built_in
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait import schema as _schema
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import Problem
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.state import (
@@ -40,6 +41,10 @@ _NOISE = re.compile(
 )
 
 
+# libpq tries without encryption what failed with it. That this is not allowed is not the cause.
+_SECOND_TRY = re.compile(r"no pg_hba\.conf entry for .*(?:no encryption|SSL off)")
+
+
 def telling_line(lines: t.Sequence[str]) -> str:
     """Return the line of a log that says best why the program ended, or an empty string."""
     useful = [
@@ -48,6 +53,9 @@ def telling_line(lines: t.Sequence[str]) -> str:
         if line.strip() and not _NOISE.match(line) and not _schema.parse(line)
     ]
     grave = [line for line in useful if not _MILD.search(line)]
+    first = [line for line in grave if not _SECOND_TRY.search(line)]
+    if any("FATAL:" in line for line in first):
+        grave = first
     for pattern in _TELLING:
         for line in reversed(grave):
             if pattern.search(line):
@@ -105,7 +113,7 @@ def hint(problem: Problem, line: str = "") -> str:
         return "Use an image with the schema helper mounted, or set schema=any"
     if re.search(r"exec format error", f"{problem.message} {line}", re.IGNORECASE):
         return _platform(problem)
-    function = _HINTS.get(problem.reason)
+    function = _HINTS.get(problem.cause or problem.reason)
     return function(problem) if function else ""
 
 
@@ -115,8 +123,17 @@ def _in(problem: Problem) -> str:
 
 
 def _describe(problem: Problem) -> str:
-    kind = {"PersistentVolumeClaim": "pvc"}.get(problem.kind, problem.kind.lower())
-    return f"kubectl{_in(problem)} describe {kind} {problem.name}"
+    return f"kubectl{_in(problem)} describe {_resource(problem)} {problem.name}"
+
+
+def _resource(problem: Problem) -> str:
+    """Return what kubectl calls a problem's kind; with the group where it is not Kubernetes' own.
+
+    Both Kubernetes and Knative have a Service.
+    """
+    if is_built_in(f"{problem.group}/v1" if problem.group else "v1"):
+        return {"PersistentVolumeClaim": "pvc"}.get(problem.kind, problem.kind.lower())
+    return f"{problem.kind.lower()}.{problem.group}"
 
 
 def _platform(problem: Problem) -> str:
@@ -127,6 +144,8 @@ def _platform(problem: Problem) -> str:
 
 
 def _logs(problem: Problem) -> str:
+    if not problem.container:
+        return _describe(problem._replace(kind="Pod", name=problem.pod) if problem.pod else problem)
     previous = " --previous" if problem.previous else ""
     return f"kubectl{_in(problem)} logs {problem.pod} -c {problem.container}{previous}"
 
@@ -208,33 +227,107 @@ _PULL_HINTS = (
 
 
 def _unschedulable(problem: Problem) -> str:
-    text = problem.message.lower()
-    if "insufficient" in text:
-        return (
-            "Lower the pod's resource requests or add nodes: kubectl describe nodes | "
-            "grep -A8 'Allocated resources'"
-        )
-    if "volume node affinity" in text or "no available volume zone" in text:
-        return (
-            "Its volume can be used on certain nodes only, and none of them takes the pod: make "
-            "room there, or give the claim another volume: kubectl get pv -o wide"
-        )
-    if "too many pods" in text:
-        return "Every node is full of pods: add one: kubectl get nodes -o wide"
-    if "port" in text and "free" in text:
-        return f"Another pod has the host port already: {_describe(problem)}"
-    if "taint" in text:
-        return "Add a toleration or remove the taint: kubectl get nodes -o json | grep -A4 taints"
-    if "selector" in text or "affinity" in text:
-        return "Correct nodeSelector or affinity, or label a node: kubectl get nodes --show-labels"
-    return f"See which nodes refuse it: {_describe(problem)}"
+    otherwise = f"See which nodes refuse it: {_describe(problem)}"
+    # What most nodes say; those that are for the cluster itself are not meant for it anyway.
+    said = [
+        (int(count), words)
+        for count, words in _PER_NODE.findall(problem.message)
+        if "node-role.kubernetes.io/" not in words
+    ]
+    most = max((count for count, _words in said), default=0)
+    words = ", ".join(words for count, words in said if count == most)
+    return _by_text(problem, _NO_NODE, otherwise, words or problem.message)
+
+
+_PER_NODE = re.compile(r"(\d+) ((?:node\(s\)|Insufficient|Too many|cannot)[^,]*)")
+# The causes that a scheduler names, with what it takes to cure each. A node's own trouble shows as
+# a taint, so it comes before the taints that somebody put there.
+_NO_NODE = (
+    (
+        r"match pod affinity rules",
+        "It has to be on the node of the pods that it shares a volume with, which has no room for "
+        "it or is cordoned: make room there: "
+        "kubectl describe nodes | grep -A8 'Allocated resources'",
+    ),
+    (
+        r"node\.kubernetes\.io/\S*pressure",
+        "The nodes run out of disk, memory or processes: make room there, or add a node: "
+        "kubectl describe nodes | grep -A9 Conditions",
+    ),
+    (
+        r"node\.kubernetes\.io/(?:not-ready|unreachable|network-unavailable)|agent-not-ready"
+        r"|node\.cloudprovider\.kubernetes\.io/uninitialized",
+        "The nodes are not ready: see to them, or to their network plugin: "
+        "kubectl get nodes -o wide",
+    ),
+    (
+        r"were unschedulable|node\.kubernetes\.io/unschedulable",
+        "The nodes are cordoned: add one, or let one take pods again: kubectl uncordon NODE",
+    ),
+    (
+        r"insufficient",
+        "Lower the pod's resource requests or add nodes: kubectl describe nodes | "
+        "grep -A8 'Allocated resources'",
+    ),
+    (
+        r"volume node affinity|no available volume zone",
+        "Its volume can be used on certain nodes only, and none of them takes the pod: make "
+        "room there, or give the claim another volume: kubectl get pv -o wide",
+    ),
+    (
+        r"persistent volumes? to bind|free storage|pvc\(s\)",
+        "No volume fits its claim: add one, or correct the claim's class, size or access mode: "
+        "kubectl{space} get pv,pvc",
+    ),
+    (
+        r"max volume count",
+        "Every node has as many volumes as it may: add a node: kubectl get csinodes -o yaml",
+    ),
+    (r"too many pods", "Every node is full of pods: add one: kubectl get nodes -o wide"),
+    (r"port.*free|free.*port", "Another pod has the host port already: {describe}"),
+    (
+        r"taint",
+        "Add a toleration or remove the taint: kubectl get nodes -o json | grep -A4 taints",
+    ),
+    (
+        r"anti-affinity|topology spread",
+        "Its replicas must not share a node (or zone), and there are too few: fewer replicas, more "
+        "nodes, or a rule that only prefers it: {describe}",
+    ),
+    (
+        r"selector|affinity",
+        "Correct nodeSelector or affinity, or label a node: kubectl get nodes --show-labels",
+    ),
+)
+
+
+def _by_text(
+    problem: Problem, table: t.Iterable[tuple[str, str]], otherwise: str, text: str = ""
+) -> str:
+    """Return the advice of the first entry whose pattern is in a text, else the problem's own."""
+    for pattern, advice in table:
+        found = re.search(pattern, text or problem.message, re.IGNORECASE)
+        if found:
+            made = {"space": _in(problem), "describe": _describe(problem)}
+            return advice.format(*found.groups(), **{**problem._asdict(), **made})
+    return otherwise
 
 
 def _volume(problem: Problem) -> str:
     text = problem.message.lower()
-    if "storage class" in text or "storageclass" in text:
+    if re.search(r"quota|exhausted|no space|not enough free|insufficient", text):
+        return (
+            "The storage is used up: make room there, raise its quota, or ask for less: "
+            f"{_describe(problem)}"
+        )
+    if re.search(r"no storage class|storageclass\S* \S+ not found", text):
         return "Name a storage class that exists, or mark one as default: kubectl get storageclass"
     missing = re.search(r"(secret|configmap) \"([^\"]+)\" not found", text)
+    if missing and missing[2] == "kube-root-ca.crt":
+        return (
+            "Kubernetes itself makes that ConfigMap: see whether kube-controller-manager runs: "
+            "kubectl -n kube-system get pods"
+        )
     if missing:
         kind = "Secret" if missing[1] == "secret" else "ConfigMap"
         what = "secret generic" if missing[1] == "secret" else "configmap"
@@ -248,27 +341,73 @@ def _volume(problem: Problem) -> str:
 
 
 def _refused(problem: Problem) -> str:
-    text, namespace = problem.message, problem.namespace
-    if "exceeded quota" in text or "must specify" in text:
-        return (
-            f"Raise the quota or lower the requests: kubectl -n {namespace} describe resourcequota"
-        )
-    if "PodSecurity" in text:
-        return (
-            "Correct the securityContext that the message names, or the namespace's level: "
-            f"kubectl get namespace {namespace} --show-labels"
-        )
-    if "denied" in text and ("webhook" in text or "ValidatingAdmissionPolicy" in text):
-        return (
-            "Correct the pod as the message says: a rule of the cluster refuses it as it is: "
-            f"{_describe(problem)}"
-        )
-    if "webhook" in text:
-        return (
-            "Make the webhook answer, or remove it: kubectl get "
-            "validatingwebhookconfiguration,mutatingwebhookconfiguration"
-        )
-    return f"See what refuses the pods: kubectl -n {namespace} get events --sort-by=.lastTimestamp"
+    return _by_text(
+        problem,
+        _REFUSALS,
+        f"See what refuses the pods: kubectl{_in(problem)} get events --sort-by=.lastTimestamp",
+    )
+
+
+# Why an API server refuses a pod, with what it takes to cure each.
+_REFUSALS = (
+    (
+        r"must specify",
+        "The quota counts what the containers do not say: give each of them the requests and "
+        "limits that it names: kubectl{space} describe resourcequota",
+    ),
+    (
+        r"exceeded quota",
+        "Raise the quota or lower the requests: kubectl{space} describe resourcequota",
+    ),
+    (
+        r"(?:maximum|minimum) \S+ usage per|limit to request ratio",
+        "Correct the requests and limits as the namespace's LimitRange says: "
+        "kubectl{space} describe limitrange",
+    ),
+    (
+        r"PodSecurity",
+        "Correct the securityContext that the message names, or the namespace's level: "
+        "kubectl get namespace {namespace} --show-labels",
+    ),
+    (
+        r"security context constraint",
+        "Leave runAsUser and fsGroup to the namespace (a release: openshift in mlflow_components), "
+        "or let the service account use another SecurityContextConstraints: kubectl get scc",
+    ),
+    (
+        r'serviceaccount "([^"]+)" not found',
+        "Create the service account, or correct its name: kubectl{space} create serviceaccount {0}",
+    ),
+    (
+        r'persistentvolumeclaim "([^"]+)" is being deleted',
+        "The claim of before is still being deleted: see which pod or finalizer holds it: "
+        "kubectl{space} describe pvc {0}",
+    ),
+    (
+        r"no PriorityClass with name (\S+)",
+        "Create the priority class {0}, or name one that exists: kubectl get priorityclass",
+    ),
+    (
+        r'RuntimeClass "([^"]+)" not found',
+        "Install the runtime class {0}, or name one that exists: kubectl get runtimeclass",
+    ),
+    (
+        r"because it is being terminated",
+        "The namespace is being deleted: wait until it has gone, or use another one: "
+        "kubectl get namespace {namespace}",
+    ),
+    (
+        r"ValidatingAdmissionPolicy.*denied|webhook.*denied",
+        "Correct the pod as the message says: a rule of the cluster refuses it as it is: "
+        "{describe}",
+    ),
+    (
+        r"webhook",
+        "Make the webhook answer, or remove it: kubectl get "
+        "validatingwebhookconfiguration,mutatingwebhookconfiguration",
+    ),
+    (r" is invalid: ", "Correct the field of the pod template that the message names: {describe}"),
+)
 
 
 def _rejected(problem: Problem) -> str:
@@ -298,39 +437,59 @@ def _sandbox(problem: Problem) -> str:
 
 
 def _blocked(problem: Problem) -> str:
-    text, name = problem.message, problem.name
-    if "older revision" in text:
-        return (
-            "Delete that pod, and the StatefulSet makes it anew: "
-            f"kubectl{_in(problem)} delete pod {name}"
-        )
-    if "should have gone" in text:
-        if "finalizer" in text:
-            return (
-                "See to what its finalizer stands for; only if that is gone, take it out: "
-                f"kubectl{_in(problem)} edit pod {name}"
-            )
-        return (
-            "If its node is gone for good, remove the pod by force: "
-            f"kubectl{_in(problem)} delete pod {name} --force --grace-period=0"
-        )
-    if "scheduling gate" in text:
-        return (
-            "Whoever put the gate there has to take it away: "
-            f"kubectl{_in(problem)} get pod {name} -o jsonpath='{{.spec.schedulingGates}}'"
-        )
-    if "readiness gate" in text:
-        return (
-            f"Whoever sets that condition has not done so: see its controller: {_describe(problem)}"
-        )
-    if "still runs" in text:
-        return (
-            "Make what still runs an init container with restartPolicy: Always, or end it: "
-            f"kubectl{_in(problem)} exec {problem.pod} -c {problem.container} -- kill 1"
-        )
-    if "scheduler" in text:
-        return f"Run that scheduler, or correct schedulerName: {_describe(problem)}"
-    return "See what is wrong with the node: kubectl get nodes -o wide"
+    return _by_text(problem, BLOCKS, "See what is wrong with the node: kubectl get nodes -o wide")
+
+
+# What blocks without anything having failed, by the words that tell it, and who has to act.
+BLOCKS = (
+    (
+        r"is of an older revision",
+        "Delete that pod, and the StatefulSet makes it anew: kubectl{space} delete pod {name}",
+    ),
+    (
+        r"should have gone.*finalizer",
+        "See to what its finalizer stands for; only if that is gone, take it out: "
+        "kubectl{space} edit pod {name}",
+    ),
+    (
+        r"should have gone",
+        "If its node is gone for good, remove the pod by force: "
+        "kubectl{space} delete pod {name} --force --grace-period=0",
+    ),
+    (
+        r"waits behind its scheduling gate",
+        "Whoever put the gate there has to take it away: "
+        "kubectl{space} get pod {name} -o jsonpath='{{.spec.schedulingGates}}'",
+    ),
+    (
+        r"waits behind its readiness gate",
+        "Whoever sets that condition has not done so: see its controller: {describe}",
+    ),
+    (
+        r"still runs",
+        "Make what still runs an init container with restartPolicy: Always, or end it: "
+        "kubectl{space} exec {pod} -c {container} -- kill 1",
+    ),
+    (r"no scheduler has looked", "Run that scheduler, or correct schedulerName: {describe}"),
+    (
+        r"waits in the queue",
+        "See what is before it in the queue: kubectl{space} get workloads,localqueues",
+    ),
+    (
+        r"status\.phase is Paused",
+        "Promote it, if it waits for that: kubectl argo rollouts promote {name}{space}",
+    ),
+    (r"status\.health\.status is Suspended", "Let go on what is suspended in it: {describe}"),
+    (r"it is stopped", "Let it go on, if that was not meant: {describe}"),
+)
+
+
+def _what_ends_it(problem: Problem) -> str:
+    if re.search(r"failed (?:liveness|startup) probe", problem.message):
+        return "Its own probe ends it: give the probe more time or the container more CPU, and read"
+    if "exit code 137" in problem.message:
+        return "It was killed from outside, most often for its memory: see its limit, and the log"
+    return "Read the whole log" if problem.container else "See what ended it"
 
 
 def _http_unready(problem: Problem) -> str:
@@ -339,6 +498,15 @@ def _http_unready(problem: Problem) -> str:
     if problem.pod:
         return f"Look at the server's log: {_logs(problem)}"
     return "Check the address and what stands between it and the server"
+
+
+def _paused(problem: Problem) -> str:
+    if problem.kind != "Job":
+        what = f"{problem.kind.lower()}/{problem.name}"
+        return f"Let it go on: kubectl{_in(problem)} rollout resume {what}"
+    change = '{"parallelism":1}' if "parallelism" in problem.message else '{"suspend":false}'
+    patch = f"patch job {problem.name} -p '{{\"spec\":{change}}}'"
+    return f"Let it go on: kubectl{_in(problem)} {patch}"
 
 
 _HINTS: dict[str, t.Callable[[Problem], str]] = {
@@ -351,9 +519,7 @@ _HINTS: dict[str, t.Callable[[Problem], str]] = {
     "container_start": lambda p: (
         f"Correct the container's command, working directory or mounts: {_describe(p)}"
     ),
-    "crash_loop": lambda p: (
-        f"Read the whole log: {_logs(p)}" if p.container else f"See what ended it: {_describe(p)}"
-    ),
+    "crash_loop": lambda p: f"{_what_ends_it(p)}: {_logs(p)}",
     "oom_killed": lambda p: (
         "Raise the container's memory limit (mlflow_resources for the MLflow server), or make it "
         f"use less: {_describe(p)}"
@@ -365,10 +531,10 @@ _HINTS: dict[str, t.Callable[[Problem], str]] = {
     "blocked": _blocked,
     "quota_or_admission": _refused,
     "job_failed": lambda p: (
-        f"Read the log of its last pod: {_logs(p)}" if p.pod else f"See why: {_describe(p)}"
+        f"Read the log of its last pod: {_logs(p)}" if p.container else f"See why: {_describe(p)}"
     ),
     "progress_deadline": lambda p: (
-        f"Read the log: {_logs(p)}" if p.pod else f"See what it waits for: {_describe(p)}"
+        f"Read the log: {_logs(p)}" if p.container else f"See what it waits for: {_describe(p)}"
     ),
     "schema_behind": lambda p: (
         "Run the migration of this MLflow version first: site.yml does; with kubectl alone, delete "
@@ -401,14 +567,9 @@ _HINTS: dict[str, t.Callable[[Problem], str]] = {
         f"since then has to be put there too, as admin-password: kubectl -n {p.namespace} edit "
         "secret mlflow-credentials"
     ),
-    "paused": lambda p: (
-        f"Let it go on: kubectl -n {p.namespace} patch job {p.name} -p "
-        '\'{"spec":{"suspend":false}}\''
-        if p.kind == "Job"
-        else f"Let it go on: kubectl -n {p.namespace} rollout resume {p.kind.lower()}/{p.name}"
-    ),
+    "paused": _paused,
     "not_found": lambda p: (
-        f"Apply it first, or correct its name: kubectl{_in(p)} get {p.kind.lower()}"
+        f"Apply it first, or correct its name: kubectl{_in(p)} get {_resource(p)}"
     ),
     "timeout": lambda p: f"Give it more time (timeout), or see what it waits for: {_describe(p)}",
 }

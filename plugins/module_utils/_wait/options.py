@@ -6,11 +6,8 @@
 from __future__ import annotations
 
 import gc
-import os
-import re
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
     AUTH_ARG_SPEC,
     Api,
@@ -18,18 +15,22 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import (
     CredentialsError,
     require_libraries,
 )
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.errors import Failure, full_stop
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import (
     Kind,
     is_built_in,
     known_kind,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.redact import known_in
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.module import Module
 from ansible_collections.mlops.mlflow.plugins.module_utils._release.lock import (
     LEASE_ARG_SPEC,
-    LeaseError,
     renewing,
 )
-from ansible_collections.mlops.mlflow.plugins.module_utils._wait.custom_rules import Rule
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.custom_rules import (
+    Rule,
+    rule_of,
+    wrong_rules,
+)
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.engine import Options, api_message
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import DEFAULTS
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict import Target
@@ -37,17 +38,30 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict import 
 # What is told, now and then, what is being waited for and for how long it has been.
 Show = t.Callable[[str, float], None]
 
+CONDITIONS_ARG_SPEC: dict[str, t.Any] = {
+    "type": "list",
+    "elements": "dict",
+    "default": [],
+    "options": {
+        "kind": {"type": "str", "required": True},
+        "condition": {"type": "str"},
+        "field": {"type": "str"},
+        "value": {"type": "str"},
+        "failed": {"type": "list", "elements": "str", "default": []},
+    },
+}
 WAIT_ARG_SPEC: dict[str, dict[str, t.Any]] = {
+    "conditions": CONDITIONS_ARG_SPEC,
     "timeout": {"type": "float", "default": 300},
     "tolerances": {"type": "dict", "default": {}},
-    "settle": {"type": "float", "default": 5},
+    "settle": {"type": "float", "default": 10},
     "fail_fast": {"type": "bool", "default": True},
     "log_lines": {"type": "int", "default": 20},
     "lease": LEASE_ARG_SPEC,
 }
 
 
-def fail(module: AnsibleModule, message: str, **more: t.Any) -> t.NoReturn:
+def fail(module: Module, message: str, **more: t.Any) -> t.NoReturn:
     """End the module with a message and every key of the result, as the contract says."""
     module.fail_json(
         **more,
@@ -62,7 +76,7 @@ def fail(module: AnsibleModule, message: str, **more: t.Any) -> t.NoReturn:
     raise AssertionError("fail_json returned")
 
 
-def wait_options(module: AnsibleModule, **more: t.Any) -> Options:
+def wait_options(module: Module, **more: t.Any) -> Options:
     """Return the options of the wait, checked; end the module on an impossible one."""
     params = module.params
     tolerances: dict[str, float] = {}
@@ -80,8 +94,6 @@ def wait_options(module: AnsibleModule, **more: t.Any) -> Options:
     for name in ("timeout", "settle", "log_lines"):
         if not 0 <= params[name] < 10**7:
             fail(module, f"{name} must be 0 or more.", **more)
-    # Whatever is no_log, and what the environment has: none of it belongs in a container's log.
-    known = {str(value) for value in module.no_log_values} | known_in(os.environ)
     return Options(
         timeout=params["timeout"],
         settle=params["settle"],
@@ -89,75 +101,20 @@ def wait_options(module: AnsibleModule, **more: t.Any) -> Options:
         fail_fast=params["fail_fast"],
         log_lines=params["log_lines"],
         one_pass=module.check_mode,
-        secrets=tuple(sorted(known)),
+        secrets=tuple(sorted(module.known())),
+        custom=custom_rules(module, **more),
     )
 
 
-CONDITIONS_ARG_SPEC: dict[str, t.Any] = {
-    "type": "list",
-    "elements": "dict",
-    "default": [],
-    "options": {
-        "kind": {"type": "str", "required": True},
-        "condition": {"type": "str"},
-        "field": {"type": "str"},
-        "value": {"type": "str"},
-        "failed": {"type": "list", "elements": "str", "default": []},
-    },
-}
-_FIELD = re.compile(r"(?:status|spec|metadata)(?:\.[A-Za-z0-9_-]+)+")
-_STATUSES = frozenset({"True", "False", "Unknown"})
-
-
-def custom_rules(module: AnsibleModule) -> dict[str, Rule]:
+def custom_rules(module: Module, **more: t.Any) -> dict[str, Rule]:
     """Return the user's rules by kind; end the module with one line on an impossible one."""
-    rules: dict[str, Rule] = {}
-    for number, entry in enumerate(module.params["conditions"]):
-        wrong = _wrong_rule(entry) or (
-            ("kind", f"{entry['kind']} has a rule already") if entry["kind"] in rules else None
-        )
-        if wrong:
-            fail(module, f"conditions[{number}].{wrong[0]}: {wrong[1]}.")
-        rules[entry["kind"]] = _custom_rule(entry)
-    return rules
+    entries = module.params["conditions"]
+    for wrong in wrong_rules("conditions", entries):
+        fail(module, f"{wrong}.", **more)
+    return {entry["kind"]: rule_of(entry) for entry in entries}
 
 
-def _wrong_rule(entry: t.Mapping[str, t.Any]) -> tuple[str, str] | None:
-    """Return which field of a rule is wrong and why; None if none is."""
-    if not re.fullmatch(r"[A-Za-z]\w*(?:\.[a-z0-9.-]+)?", entry["kind"]):
-        return "kind", f"must be a kind such as Widget or Widget.example.com, not {entry['kind']!r}"
-    if entry["condition"] and entry["field"]:
-        return "field", "give either condition or field, not both"
-    if not entry["condition"] and not entry["field"]:
-        return "condition", "give the type of a condition, or a field with its value"
-    if entry["field"] and not _FIELD.fullmatch(entry["field"]):
-        return "field", f"must be a path such as status.phase, not {entry['field']!r}"
-    if entry["field"] and not entry["value"]:
-        return "value", f"must be given: what {entry['field']} is when the object is ready"
-    if entry["condition"] and entry["value"] and entry["value"] not in _STATUSES:
-        return "value", f"of a condition is True, False or Unknown, not {entry['value']!r}"
-    ready = entry["value"] or "True"
-    if ready in entry["failed"]:
-        return "failed", f"{ready} means ready already"
-    return None
-
-
-def _custom_rule(entry: t.Mapping[str, t.Any]) -> Rule:
-    if entry["field"]:
-        failed = tuple(f"{entry['field']}={value}" for value in entry["failed"])
-        return Rule(field=entry["field"], values=(entry["value"],), failed=failed)
-    name, ready = entry["condition"], entry["value"] or "True"
-    found: list[str] = []
-    for value in entry["failed"]:
-        # A status of the condition, or a reason that it gives.
-        others = sorted(_STATUSES - {ready})
-        found += [f"{name}={value}"] if value in _STATUSES else [
-            f"{name}={status}/{value}" for status in others
-        ]  # fmt: skip
-    return Rule(conditions=(f"{name}={ready}",), failed=tuple(found))
-
-
-def connect(module: AnsibleModule, params: t.Mapping[str, t.Any], **more: t.Any) -> Api:
+def connect(module: Module, params: t.Mapping[str, t.Any], **more: t.Any) -> Api:
     """Return a client made of kubernetes.core's authentication options."""
     require_libraries(module)
     try:
@@ -167,7 +124,7 @@ def connect(module: AnsibleModule, params: t.Mapping[str, t.Any], **more: t.Any)
 
 
 def find_targets(
-    module: AnsibleModule, api: Api, objects: list[dict[str, t.Any]], namespace: str
+    module: Module, api: Api, objects: list[dict[str, t.Any]], namespace: str
 ) -> list[Target]:
     """Turn the user's objects, references or whole definitions, into what to wait for."""
     targets = []
@@ -185,7 +142,7 @@ def find_targets(
 
 
 def _find_kind(
-    module: AnsibleModule, api: Api, kind: str, version: str | None, inert_allowed: bool
+    module: Module, api: Api, kind: str, version: str | None, inert_allowed: bool
 ) -> Kind | None:
     """Return the kind to watch, or None for one that has nothing to wait for."""
     known = known_kind(kind, version)
@@ -213,7 +170,7 @@ def _find_kind(
 
 
 def run(
-    module: AnsibleModule,
+    module: Module,
     params: t.Mapping[str, t.Any],
     wait: t.Callable[[Show | None], dict[str, t.Any]],
     progress: Show | None,
@@ -229,11 +186,11 @@ def run(
     try:
         with renewing(Api.of(module, params), held, progress) as renewal:
             return wait(renewal)
-    except (ApiError, LeaseError) as error:
-        fail(module, f"{error}.", **more)
+    except Failure as error:
+        fail(module, full_stop(error), **more)
 
 
-def finish(module: AnsibleModule, result: dict[str, t.Any]) -> t.NoReturn:
+def finish(module: Module, result: dict[str, t.Any]) -> t.NoReturn:
     """End the module with a result: a failure unless all is ready, but never in check mode."""
     # As when the client was made: what came since is not worth a search either.
     gc.freeze()

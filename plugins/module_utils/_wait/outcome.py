@@ -52,7 +52,7 @@ class Options(t.NamedTuple):
     """How to wait; times in seconds."""
 
     timeout: float = 300.0
-    settle: float = 5.0
+    settle: float = 10.0
     tolerances: t.Mapping[str, float] = {}
     fail_fast: bool = True
     log_lines: int = 20
@@ -216,6 +216,7 @@ class Outcome:
             container=(first.container if first else "") or container,
             pod=(first.pod if first else "") or pod,
             previous=first.previous if first and first.container else False,
+            group=target.kind.group,
         )
         advice = hints.hint(first) if first else hints.hint(problem)
         return self.fail(problem, target, advice)

@@ -76,8 +76,6 @@ CAUSES_FIRST = (
     "http_unready",
     "progress_deadline",
 )
-# What an object shows when another one that it needs is not there: its own state is no proof.
-SYMPTOMS = frozenset({"database_unreachable", "http_unready", "progress_deadline"})
 
 
 class Problem(t.NamedTuple):
@@ -107,6 +105,10 @@ class Problem(t.NamedTuple):
     at: float | None = None
     # What owns the object, where another of the same owner may come to have the same problem.
     family: str = ""
+    # The reason of what it comes from, where that is known: what cures that cures it.
+    cause: str = ""
+    # The object's API group, where there are kinds of the same name.
+    group: str = ""
 
     def is_certain_at(self, now: float) -> bool:
         """Say whether it would be a failure, had it lasted for long enough."""

@@ -11,6 +11,8 @@ from __future__ import annotations
 import json
 import typing as t
 
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.state import words_of
+
 Verdict = dict[str, t.Any]
 
 # Where the pods of a release have it.
@@ -73,8 +75,7 @@ def helper_runs_in(pod: dict[str, t.Any], init: bool) -> str:
         if (status.get("state") or {}).get("running") is not None
     }
     for container in (pod.get("spec") or {}).get(containers) or []:
-        words = [*(container.get("command") or []), *(container.get("args") or [])]
-        if container.get("name") in running and HELPER in words:
+        if container.get("name") in running and HELPER in words_of(container):
             return str(container["name"])
     return ""
 

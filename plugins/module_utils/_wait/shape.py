@@ -55,7 +55,7 @@ def shaped(kind: Kind, item: t.Any) -> Object | None:
     if status:
         _lists(status, "conditions")
     if spec and kind != POD:
-        _mappings(spec, "template", "strategy", "updateStrategy")
+        _mappings(spec, "template", "strategy", "updateStrategy", "ordinals")
         template = spec.get("template")
         if template:
             _mappings(template, "metadata", "spec")

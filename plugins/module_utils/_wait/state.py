@@ -21,6 +21,9 @@ Object = dict[str, t.Any]
 
 # For how long (s) a Job that was found both complete and being deleted may yet be replaced.
 REPLACED_WITHIN = 10.0
+# A container that ran this long before it ended is restarted without a back-off by the kubelet
+# too: its restart is not part of a crash loop (seconds).
+LONG_RUN = 600.0
 
 
 class Clock(t.NamedTuple):
@@ -46,6 +49,8 @@ class State:
         self._hidden: set[Kind] = set()
         # When each container instance started, on the monotonic clock.
         self._started: dict[_Instance, float] = {}
+        # How long (s) the longest run of each container was, of those that may be part of a loop.
+        self._longest: dict[tuple[str, str], float] = {}
         # What was seen to have completed, and the moment from which that can be relied upon.
         self._completed: dict[tuple[Kind, tuple[str, str]], Completion] = {}
         # The pods that a node rejected or evicted, by their controller; also when they are gone.
@@ -142,6 +147,7 @@ class State:
             return
         self._note_fall(item, None if listed else clock.wall)
         for status in container_statuses(item):
+            self._note_run(item, status)
             running = (status.get("state") or {}).get("running")
             if running is None:
                 continue
@@ -150,6 +156,12 @@ class State:
                 started = wall_seconds(running.get("startedAt")) if listed else None
                 age = max(0.0, clock.wall - started) if started is not None else 0.0
                 self._started[key] = clock.now - age
+
+    def _note_run(self, pod: Object, status: Object) -> None:
+        lasted = run_length(last_ending(status) or {})
+        if lasted is not None and lasted < LONG_RUN:
+            key = _instance(pod, status)[:2]
+            self._longest[key] = max(lasted, self._longest.get(key, 0.0))
 
     def _note_completion(self, kind: Kind, item: Object, clock: Clock, listed: bool) -> None:
         about = (kind, _key(item))
@@ -258,6 +270,10 @@ class State:
             return 0.0
         return max(0.0, clock.now - self._started.get(_instance(pod, status), clock.now))
 
+    def longest_run(self, pod: Object, status: Object) -> float | None:
+        """Return how long (s) the longest run of a container was, of those that may be a loop."""
+        return self._longest.get(_instance(pod, status)[:2])
+
 
 class Fall(t.NamedTuple):
     """A pod that a node rejected or evicted, and when that was seen to happen (s, wall), if so."""
@@ -308,6 +324,11 @@ def condition(item: Object, kind: str, status: str | None = None) -> Object | No
     return None
 
 
+def words_of(container: Object) -> list[str]:
+    """Return what a container is started with: its command, and the arguments of that."""
+    return [str(word) for key in ("command", "args") for word in container.get(key) or ()]
+
+
 def container_statuses(pod: Object) -> list[Object]:
     """Return the statuses of a pod's init containers and containers, in start order."""
     status = pod.get("status") or {}
@@ -315,6 +336,25 @@ def container_statuses(pod: Object) -> list[Object]:
         *(status.get("initContainerStatuses") or []),
         *(status.get("containerStatuses") or []),
     ]
+
+
+def last_ending(status: Object) -> Object | None:
+    """Return how a container's latest ended instance ended, or None."""
+    now, before = (
+        t.cast(Object, (status.get(section) or {}).get("terminated"))
+        for section in ("state", "lastState")
+    )
+    # A node that is busy misses that it was for memory: of two that were killed, one says so.
+    killed = now and (now.get("reason"), now.get("exitCode")) == ("Error", 137)
+    if killed and before and before.get("reason") == "OOMKilled":
+        return {**now, "reason": "OOMKilled"}
+    return now or before
+
+
+def run_length(ended: Object) -> float | None:
+    """Return for how long (s) a container that ended had run, or None where that is not known."""
+    began, finished = wall_seconds(ended.get("startedAt")), wall_seconds(ended.get("finishedAt"))
+    return None if began is None or finished is None else max(0.0, finished - began)
 
 
 def claim_names(pod: Object) -> list[str]:

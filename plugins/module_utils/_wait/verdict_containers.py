@@ -12,12 +12,15 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._wait import schema
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import Problem
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.shape import whole
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.state import (
+    LONG_RUN,
     Clock,
     Object,
     State,
     condition,
     container_statuses,
     event_time,
+    last_ending,
+    run_length,
     wall_seconds,
 )
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict_terms import (
@@ -31,9 +34,6 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict_terms i
     why_it_ended,
 )
 
-# A container that ran this long before it ended is restarted without a back-off by the kubelet
-# too: its restart is not part of a crash loop (seconds).
-LONG_RUN = 600.0
 # A container without a probe has to run for longer than its last run took, by this much (s); and
 # for so long where that is not known.
 OUTLAST = 2.0
@@ -63,6 +63,13 @@ _CONTAINER_START = frozenset(
     }
 )
 _NEVER_STARTED = frozenset({"StartError", "ContainerCannotRun"})
+# A node's own trouble, which most have while they are busy: the next try may well succeed.
+_NODE_IS_BUSY = re.compile(
+    r"unable to freeze|deadline exceeded|timed? ?out|temporarily unavailable|resource busy"
+    r"|cannot allocate memory|no space left|too many (?:open files|processes)|ttrpc|d-?bus"
+    r"|shim (?:exited|closed|disconnected)|connection (?:refused|reset)|broken pipe|cgroup",
+    re.IGNORECASE,
+)
 # The registry answered, and its answer will not change by asking again.
 _PULL_IS_CERTAIN = re.compile(
     r"not found|manifest unknown|name unknown|does not exist|unauthori[sz]ed|forbidden"
@@ -278,10 +285,15 @@ def _loop(seen: _Seen, ended: Object, hold: bool = False) -> Problem | None:
     }
     pod, name = seen.pod, seen.name
     if ended.get("reason") in _NEVER_STARTED:
-        # A crash loop, whose cause is known better: it needs no time to become certain either.
-        message = f"container {name} of pod {pod['metadata']['name']} cannot start: "
-        message += str(ended.get("message") or ended.get("reason"))
-        return seen.problem("container_start", message, tolerance=0.0, **more)
+        # A crash loop, whose cause is known better: what the container itself has wrong is certain.
+        text = str(ended.get("message") or ended.get("reason"))
+        message = f"container {name} of pod {pod['metadata']['name']} cannot start: {text}"
+        return seen.problem(
+            "container_start",
+            message,
+            tolerance=None if _NODE_IS_BUSY.search(text) else 0.0,
+            **more,
+        )
     if is_beside(pod, name) and seen.restarts < 2:
         more["tolerance"] = THIRD_TRY
     message = ending(pod, seen.status, ended)
@@ -315,21 +327,6 @@ def _pause_of(seen: _Seen) -> float:
         hours, minutes, seconds = (float(part or 0) for part in found.groups())
         return hours * 3600 + minutes * 60 + seconds
     return float(min(LONGEST_PAUSE, 10.0 * 2.0 ** min(10, max(0, seen.restarts - 1))))
-
-
-def last_ending(status: Object) -> Object | None:
-    """Return how a container's latest ended instance ended, or None."""
-    for section in ("state", "lastState"):
-        ended = (status.get(section) or {}).get("terminated")
-        if ended:
-            return t.cast(Object, ended)
-    return None
-
-
-def run_length(ended: Object) -> float | None:
-    """Return for how long (s) a container that ended had run, or None where that is not known."""
-    began, finished = wall_seconds(ended.get("startedAt")), wall_seconds(ended.get("finishedAt"))
-    return None if began is None or finished is None else max(0.0, finished - began)
 
 
 def is_init(pod: Object, name: str) -> bool:
@@ -457,7 +454,7 @@ def _is_up(seen: _Seen) -> bool:
         return False
     if spec_of(seen.pod, seen.name).get("readinessProbe") is None:
         ran = seen.state.running_for(seen.pod, seen.status, seen.clock)
-        return ran >= proven_after(seen.status, seen.rules)
+        return ran >= proven_after(seen.pod, seen.status, seen.state, seen.rules)
     if seen.status.get("ready"):
         return True
     # Not ready, but it was since this instance started: a probe that flaps is not a crash.
@@ -466,18 +463,19 @@ def _is_up(seen: _Seen) -> bool:
     return changed is not None and began is not None and changed > began + 1.0
 
 
-def proven_after(status: Object, rules: Rules) -> float:
+def proven_after(pod: Object, status: Object, state: State, rules: Rules) -> float:
     """Return for how long (s) a container that nothing probes has to run before it counts as up.
 
-    One that has ended before has to outlast that run: until then it may be on the same way.
+    One that has ended before has to outlast its longest run: until then it may be on the same way.
+    One that ended after a long run may have been ended by anything.
     """
     ended = (status.get("lastState") or {}).get("terminated")
     if rules.settle <= 0 or not ended:
         return rules.settle
-    lasted = run_length(ended)
-    if lasted is None:
-        return max(rules.settle, UNKNOWN_RUN)
-    return rules.settle if lasted >= LONG_RUN else max(rules.settle, lasted + OUTLAST)
+    if (run_length(ended) or 0.0) >= LONG_RUN:
+        return rules.settle
+    longest = state.longest_run(pod, status)
+    return max(rules.settle, UNKNOWN_RUN if longest is None else longest + OUTLAST)
 
 
 class Culprit(t.NamedTuple):

@@ -19,6 +19,7 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._wait.custom_rules im
     WITHOUT_STATUS,
     Rule,
 )
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import UNTIL_TIMEOUT
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.state import Object, condition
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict_terms import (
     PROGRESSING,
@@ -41,7 +42,10 @@ _READY_CONDITIONS = (
     "Healthy",
     "Complete",
     "Completed",
+    "Synced",
 )
+# What stands beside such a condition, and says that it is of before.
+_NOT_YET = (("Synced", "False"), ("Degraded", "True"))
 # Where kinds without such a condition commonly say in one word how they are, and what they say.
 _WORD_FIELDS = (
     "status.phase",
@@ -52,7 +56,7 @@ _WORD_FIELDS = (
 )
 _READY_WORD = re.compile(
     r"(?:ready|running|healthy|active|available|succeeded|success|bound|completed?|deployed"
-    r"|provisioned|established|online)$",
+    r"|provisioned|established|online|green)$",
     re.IGNORECASE,
 )
 _FAILED_WORD = re.compile(r"fail|error|degraded|invalid|unhealthy|unrecoverable", re.IGNORECASE)
@@ -64,7 +68,7 @@ def judge_custom(item: Object, kind: Kind, rules: Rules) -> Verdict:
     if rule is None and (kind.group, kind.kind) in WITHOUT_STATUS:
         return Verdict(READY, "nothing to wait for")
     if _is_older(item, (item.get("status") or {}).get("observedGeneration")):
-        return unobserved(item)
+        return _stopped(item) or unobserved(item)
     stalled = condition(item, "Stalled", "True")
     if stalled:
         text = _words(stalled) or "its controller gave up"
@@ -72,6 +76,22 @@ def judge_custom(item: Object, kind: Kind, rules: Rules) -> Verdict:
     if rule is not None:
         return _judge_by_rule(item, rule)
     return _judge_by_habit(item, kind)
+
+
+def _stopped(item: Object) -> Verdict | None:
+    """Say that somebody told the controller to leave an object alone, or None."""
+    for name in ("suspend", "suspended", "paused"):
+        if (item.get("spec") or {}).get(name) is True:
+            text = f"it is stopped (spec.{name} is true): its controller does not act on it"
+            return _held(item, text)
+    return None
+
+
+def _held(item: Object, text: str) -> Verdict:
+    """Say that an object waits for somebody, which may be meant."""
+    message = f"{item.get('kind')} {item['metadata']['name']}: {text}"
+    problem = problem_of(item, "blocked", message, tolerance=UNTIL_TIMEOUT)
+    return Verdict(PROGRESSING, one_line(text), (problem,))
 
 
 def rule_for(kind: Kind, given: t.Mapping[str, Rule]) -> Rule | None:
@@ -100,6 +120,10 @@ def _judge_by_rule(item: Object, rule: Rule) -> Verdict:
         found = _holding(item, rule, entry)
         if found is not None:
             return _failed(item, found or entry, rule.reason, rule.patience)
+    for entry in rule.held:
+        found = _holding(item, rule, entry)
+        if found is not None:
+            return _held(item, found)
     missing = (
         _missing_condition(item, rule)
         or _missing_entry(item, rule)
@@ -108,7 +132,7 @@ def _judge_by_rule(item: Object, rule: Rule) -> Verdict:
         or _made_of_another(item, rule)
     )
     if missing:
-        return Verdict(PROGRESSING, missing)
+        return _stopped(item) or Verdict(PROGRESSING, missing)
     return Verdict(READY, _ready_words(item, rule))
 
 
@@ -159,9 +183,9 @@ def _missing_entry(item: Object, rule: Rule) -> str:
         return ""
     asked, told = _find(item, rule.each_of), _find(item, rule.within)
     if isinstance(asked, list) and isinstance(told, list):
-        names = {str((entry.get("parentRef") or {}).get("name")) for entry in told}
+        names = {_reference(item, entry.get("parentRef")) for entry in told}
         for entry in asked:
-            if str(entry.get("name")) not in names:
+            if _reference(item, entry) not in names:
                 return f"{entry.get('name')} has not accepted it yet"
     return ""
 
@@ -198,7 +222,10 @@ def _holding(item: Object, rule: Rule, entry: str) -> str | None:
     """Return the words for an entry of the rule that holds now; None if it does not."""
     name, _equals, wanted = entry.partition("=")
     if "." in name:
-        return f"{name} is {wanted}" if _value(item, name) == wanted else None
+        if _value(item, name) != wanted:
+            return None
+        why = next((text for path in rule.says if (text := _value(item, path))), "")
+        return f"{name} is {wanted}" + _after(": ", why)
     status, _slash, reason = wanted.partition("/")
     places = [("", _conditions(item)), *(_groups(item, rule) or _places(item, rule, name))]
     for where, found in places:
@@ -207,7 +234,7 @@ def _holding(item: Object, rule: Rule, entry: str) -> str | None:
             continue
         if str(told.get("status") or "") != status:
             continue
-        if reason and told.get("reason") != reason:
+        if reason and (told.get("reason") == reason.lstrip("!")) == reason.startswith("!"):
             continue
         return where + (_words(told) or f"{name} is {status}")
     return None
@@ -224,17 +251,23 @@ def _judge_by_habit(item: Object, kind: Kind) -> Verdict:
     failed = condition(item, "Failed", "True")
     if failed:
         return _failed(item, _words(failed) or "it failed", "progress_deadline", RETRIED)
+    for name, status in _NOT_YET:
+        told = condition(item, name, status)
+        if told:
+            text = f"{name} is {status}" + _after(": ", _words(told))
+            return _failed(item, text, "progress_deadline", RETRIED)
+    working = condition(item, "Progressing", "True") if condition(item, "Degraded") else None
+    if working:
+        return Verdict(PROGRESSING, _words(working) or "progressing")
     places = [("", _conditions(item))]
     if not any(_pick(places[0][1], name) for name in _READY_CONDITIONS):
         places = _all_groups(item)
-    told = [verdict for place in places if (verdict := _by_condition(item, *place))]
-    words = _by_word(item)
-    for verdict in (*told, words):
-        if verdict is not None and verdict.status != READY:
+    found = [verdict for place in places if (verdict := _by_condition(item, *place))]
+    found += _by_words(item)
+    for verdict in found:
+        if verdict.status != READY:
             return verdict
-    if told or words:
-        return (told or [t.cast(Verdict, words)])[0]
-    return _cannot_tell(item, kind)
+    return found[0] if found else _cannot_tell(item, kind)
 
 
 def _by_condition(item: Object, where: str, found: list[Object]) -> Verdict | None:
@@ -250,17 +283,23 @@ def _by_condition(item: Object, where: str, found: list[Object]) -> Verdict | No
     return None
 
 
-def _by_word(item: Object) -> Verdict | None:
-    for path in _WORD_FIELDS:
-        found = _find(item, path)
-        if not isinstance(found, str) or not found:
-            continue
-        if _FAILED_WORD.search(found):
-            return _failed(item, f"{path} is {found}", "progress_deadline", RETRIED)
-        if _READY_WORD.match(found):
-            return Verdict(READY, found)
-        return Verdict(PROGRESSING, f"{path} is {found}")
-    return None
+def _by_words(item: Object) -> list[Verdict]:
+    """Judge by the first word that says how an object is, and by its health."""
+    told = [(path, word) for path in _WORD_FIELDS if (word := _word(item, path))]
+    found = []
+    for path, word in dict([*told[:1], *(one for one in told if "health" in one[0])]).items():
+        if _FAILED_WORD.search(word):
+            found.append(_failed(item, f"{path} is {word}", "progress_deadline", RETRIED))
+        elif _READY_WORD.match(word):
+            found.append(Verdict(READY, word))
+        else:
+            found.append(Verdict(PROGRESSING, f"{path} is {word}"))
+    return found
+
+
+def _word(item: Object, path: str) -> str:
+    found = _find(item, path)
+    return found if isinstance(found, str) else ""
 
 
 def _cannot_tell(item: Object, kind: Kind) -> Verdict:
@@ -289,7 +328,23 @@ def _pick(found: list[Object], name: str) -> Object | None:
 def _groups(item: Object, rule: Rule) -> list[tuple[str, list[Object]]]:
     """Return the conditions of each entry of the rule's list, with the words for the entry."""
     found = _find(item, rule.within) if rule.within else None
+    asked = _find(item, rule.each_of) if rule.each_of else None
+    if isinstance(asked, list) and isinstance(found, list):
+        # What was asked for before may still have an entry: whoever wrote it may be gone.
+        names = {_reference(item, entry) for entry in asked}
+        found = [
+            entry
+            for entry in found
+            if isinstance(entry, dict) and _reference(item, entry.get("parentRef")) in names
+        ]
     return _entries(found)
+
+
+def _reference(item: Object, reference: t.Any) -> tuple[str, str]:
+    """Return what a reference means: the namespace and the name."""
+    found = reference if isinstance(reference, dict) else {}
+    namespace = found.get("namespace") or item["metadata"].get("namespace") or ""
+    return str(namespace), str(found.get("name"))
 
 
 def _entries(found: t.Any) -> list[tuple[str, list[Object]]]:

@@ -73,9 +73,9 @@ def judge_job(item: Object, state: State, clock: Clock, rules: Rules) -> Verdict
             tolerance=0.0, held=False, until=None
         )
         return Verdict(PROGRESSING, "failed", (problem or _job_failure(item, failed, pods),))
-    if (item.get("spec") or {}).get("suspend"):
-        message = f"Job {item['metadata']['name']} is suspended: it does not run"
-        return Verdict(PROGRESSING, "is suspended", (problem_of(item, "paused", message),))
+    stands_still = _stands_still(item)
+    if stands_still:
+        return Verdict(PROGRESSING, stands_still.message, (stands_still,))
     problems = _lost_indexes(item, pods)
     for pod in pods:
         if not leaving(pod):
@@ -94,6 +94,25 @@ def judge_job(item: Object, state: State, clock: Clock, rules: Rules) -> Verdict
     if not any(problem.reason == "job_failed" for problem in problems) and not verdict_problem:
         problems += _failed_attempt(item, pods, attempts)
     return Verdict(PROGRESSING, progress(counts, pods, state), tuple(problems))
+
+
+# Who has this label is started by Kueue, when its turn comes.
+_QUEUE = "kueue.x-k8s.io/queue-name"
+
+
+def _stands_still(item: Object) -> Problem | None:
+    """Report a Job that does not run at all, or None."""
+    spec, name = item.get("spec") or {}, item["metadata"]["name"]
+    queue = (item["metadata"].get("labels") or {}).get(_QUEUE)
+    if spec.get("suspend") and queue:
+        message = f"Job {name} waits in the queue {queue}"
+        return problem_of(item, "blocked", message, tolerance=UNTIL_TIMEOUT)
+    if spec.get("suspend"):
+        return problem_of(item, "paused", f"Job {name} is suspended: it does not run")
+    if spec.get("parallelism") == 0:
+        message = f"Job {name} may run no pod (its parallelism is 0): it does not run"
+        return problem_of(item, "paused", message)
+    return None
 
 
 def _job_failure(item: Object, failed: Object, pods: list[Object]) -> Problem:

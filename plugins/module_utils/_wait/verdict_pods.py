@@ -42,6 +42,7 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict_terms i
     counted,
     identity,
     leaving,
+    number,
     one_line,
     problem_of,
     why_it_ended,
@@ -131,7 +132,7 @@ def fallen_problems(
         if revision_of(fall.pod) in marks
         and (_is_recent(fall, rules) or (not starting and identity(fall.pod) in present))
     ]
-    if len(fallen) < AGAIN_AND_AGAIN:
+    if max(_in_turn(fallen), len(fallen) - _at_once(item) + 1) < AGAIN_AND_AGAIN:
         return []
     last = max(fallen, key=lambda fall: (_fell_at(fall) or 0.0, fall.pod["metadata"]["name"])).pod
     name = str(last["metadata"]["name"])
@@ -140,6 +141,27 @@ def fallen_problems(
         f"the last of them {name} ({why_it_ended(last)})"
     )
     return [problem_of(item, "rejected", message, pod=name)]
+
+
+def _at_once(item: Object) -> int:
+    """Return how many pods an object has at one moment: as many may fall at once, by chance."""
+    nodes = max(1, number(item, "desiredNumberScheduled"))
+    return number(item, "replicas", "spec", number(item, "parallelism", "spec", nodes))
+
+
+def _in_turn(fallen: list[Fall]) -> int:
+    """Return how often a pod fell that was made after another one had fallen.
+
+    A node that goes takes several pods at one moment: that is one time.
+    """
+    turns, last = 0, 0.0
+    for fall in sorted(fallen, key=lambda fall: _fell_at(fall) or 0.0):
+        made = wall_seconds(fall.pod["metadata"].get("creationTimestamp"))
+        # Both are in whole seconds.
+        if turns and made is not None and made < last - 1.0:
+            continue
+        turns, last = turns + 1, _fell_at(fall) or 0.0
+    return turns
 
 
 def revision_of(pod: Object) -> str | None:
@@ -203,7 +225,7 @@ def _blocked(pod: Object, state: State, clock: Clock) -> list[Problem]:
     elif ready or container_statuses(pod):
         message = ""
     elif spec.get("nodeName") and idle:
-        message = f"node {spec['nodeName']} has not begun with pod {name}: is it ready"
+        message = f"node {spec['nodeName']} has not begun with pod {name}: it may not be ready"
     elif not scheduled and not spec.get("nodeName") and idle:
         who = spec.get("schedulerName") or "default-scheduler"
         message = f"no scheduler has looked at pod {name} (its scheduler is {who})"
@@ -253,8 +275,8 @@ def _node_trouble(pod: Object, state: State) -> str:
     if not condition(pod, "ContainersReady", "True"):
         return ""
     return (
-        f"all containers of pod {pod['metadata']['name']} are ready, the pod is not: is its node "
-        f"{node} ready"
+        f"all containers of pod {pod['metadata']['name']} are ready, the pod is not: its node "
+        f"{node} may not be"
     )
 
 
@@ -303,25 +325,37 @@ def _scheduling_problems(pod: Object, state: State, clock: Clock, rules: Rules) 
         extra = f" (claim {absent[0]} does not exist)" if absent else ""
         text = f"pod {name} waits for a volume: {message}{extra}"
         return [problem_of(pod, "volume", text, pod=str(name))]
-    helped = _who_makes_room(pod, message, state, clock)
-    text = f"no node takes pod {name}: {message}" + (f" ({helped})" if helped else "")
-    return [problem_of(pod, "unschedulable", text, stopped=bool(helped), pod=str(name))]
+    said, at_work = _who_makes_room(pod, message, state, clock)
+    text = f"no node takes pod {name}: {message}" + (f" ({said})" if said else "")
+    return [problem_of(pod, "unschedulable", text, stopped=at_work, pod=str(name))]
 
 
-def _who_makes_room(pod: Object, message: str, state: State, clock: Clock) -> str:
-    """Say who is making room for a pod that no node takes: the scheduler or an autoscaler."""
+# What autoscalers say of a pod: that a node is coming, or that none will.
+_NODE_COMES = frozenset({"TriggeredScaleUp", "Nominated"})
+_NO_NODE_COMES = frozenset({"NotTriggerScaleUp", "FailedScaleUp"})
+
+
+def _who_makes_room(pod: Object, message: str, state: State, clock: Clock) -> tuple[str, bool]:
+    """Say what the scheduler or an autoscaler does for a pod that no node takes.
+
+    And whether one of them is at work on it.
+    """
     nominated = (pod.get("status") or {}).get("nominatedNodeName")
     if nominated or _PREEMPTS.search(message):
-        return f"pods of less priority make room for it on node {nominated or 'nominated for it'}"
+        where = nominated or "nominated for it"
+        return f"pods of less priority make room for it on node {where}", True
     for event in reversed(state.events(pod)):
-        if event.get("reason") == "NotTriggerScaleUp":
-            return ""
-        if event.get("reason") in ("TriggeredScaleUp", "Nominated"):
+        reason, text = event.get("reason"), str(event.get("message") or "")
+        # Karpenter uses the scheduler's word, with words of its own.
+        refused = reason == "FailedScheduling" and text.startswith("Failed to schedule pod")
+        if reason in _NO_NODE_COMES or refused:
+            return f"{reason}: {text}", False
+        if reason in _NODE_COMES:
             at = wall_seconds(event_time(event))
             if at is not None and clock.wall - at > AT_WORK:
-                return ""
-            return f"{event['reason']}: {event.get('message')}"
-    return ""
+                return "", False
+            return f"{reason}: {text}", True
+    return "", False
 
 
 def _unprobed(pod: Object) -> list[str]:
@@ -367,7 +401,7 @@ def settled(
         return Verdict(READY, counts)
     problems = tuple(workload_problems(item, pods, state, clock, rules, owner))
     words = f"{counts}, letting containers without a readiness probe run for {rules.settle:g} s"
-    if any(_unproven(pod, rules) for pod in pods):
+    if any(_unproven(pod, state, rules) for pod in pods):
         words += ", and longer than the last time"
     recheck = left[want - 1] if len(left) >= want and left[want - 1] != float("inf") else None
     return Verdict(PROGRESSING, words, problems, recheck)
@@ -384,15 +418,16 @@ def _settle_left(pod: Object, state: State, clock: Clock, rules: Rules) -> float
             continue
         if (status.get("state") or {}).get("running") is None:
             return float("inf")
-        left = max(left, proven_after(status, rules) - state.running_for(pod, status, clock))
+        needed = proven_after(pod, status, state, rules)
+        left = max(left, needed - state.running_for(pod, status, clock))
     return left
 
 
-def _unproven(pod: Object, rules: Rules) -> bool:
+def _unproven(pod: Object, state: State, rules: Rules) -> bool:
     """Say whether a container has to run for longer than the settle time, as it ended before."""
     names = _unprobed(pod)
     return any(
-        proven_after(status, rules) > rules.settle
+        proven_after(pod, status, state, rules) > rules.settle
         for status in container_statuses(pod)
         if status.get("name") in names
     )

@@ -47,7 +47,7 @@ class Verdict(t.NamedTuple):
 class Rules(t.NamedTuple):
     """What the user asked for and when, as far as it changes a verdict."""
 
-    settle: float = 5.0
+    settle: float = 10.0
     # A migration is still to come or under way: an old schema is not a failure yet.
     migrating: bool = False
     # When the wait began, and when the last migration ended (s, the API server's clock).
@@ -90,6 +90,7 @@ def missing(target: Target, what: str) -> Problem:
         name,
         f"{kind} {name} {what}{where}",
         identity=f"{kind}/{target.namespace}/{name}",
+        group=target.kind.group,
     )
 
 
@@ -97,6 +98,7 @@ def problem_of(item: Object, reason: str, message: str, **more: t.Any) -> Proble
     metadata = item["metadata"]
     more.setdefault("identity", identity(item))
     owners = metadata.get("ownerReferences") or ()
+    more.setdefault("group", str(item.get("apiVersion") or "").rpartition("/")[0])
     more.setdefault("family", str(owners[0].get("uid") or "") if owners else "")
     return Problem(
         reason,

@@ -80,8 +80,13 @@ def claim_problem(claim: Object, state: State, clock: Clock, rules: Rules) -> Pr
         reason, text = event.get("reason"), str(event.get("message") or "")
         if reason in ("ProvisioningFailed", "FailedBinding"):
             return _not_provisioned(claim, event, at_work is not None, clock, rules)
-        if reason in ("WaitForFirstConsumer", "ProvisioningSucceeded"):
+        if reason == "ProvisioningSucceeded":
             return None
+        if reason == "WaitForFirstConsumer":
+            # What came after it counts: the consumer is there.
+            if at_work is None:
+                return None
+            break
         if reason == "Provisioning":
             at_work = at_work or event
         if reason == "ExternalProvisioning" and not _any(state, claim, "Provisioning"):
@@ -146,7 +151,8 @@ def mount_problems(pod: Object, state: State, clock: Clock, rules: Rules) -> lis
         elif reason in _MOUNTED:
             latest = None
         elif reason == "SuccessfulAttachVolume" and latest:
-            latest = None if latest.get("reason") == "FailedAttachVolume" else latest
+            attached = latest.get("reason") == "FailedAttachVolume"
+            latest = None if attached and _same_volume(latest, event) else latest
     if latest is None:
         return []
     at = wall_seconds(event_time(latest))
@@ -167,9 +173,20 @@ def mount_problems(pod: Object, state: State, clock: Clock, rules: Rules) -> lis
     ]
 
 
+def _same_volume(one: Object, other: Object) -> bool:
+    """Say whether two events may be about one volume: that a second one came is no news of it."""
+    names = [
+        re.findall(r'volume "([^"]+)"', str(event.get("message") or "")) for event in (one, other)
+    ]
+    return not all(names) or bool({*names[0]} & {*names[1]})
+
+
 def _is_being_created(pod: Object) -> bool:
     """Say whether none of a pod's containers has got anywhere yet."""
     statuses = container_statuses(pod)
+    if condition(pod, "PodReadyToStartContainers", "False"):
+        # Also one whose node came back: its containers' statuses are of before.
+        return not any((status.get("state") or {}).get("running") for status in statuses)
     if not statuses:
         phase = (pod.get("status") or {}).get("phase")
         return phase in (None, "Pending") and bool((pod.get("spec") or {}).get("nodeName"))

@@ -104,7 +104,7 @@ def judge_deployment(item: Object, state: State, clock: Clock, rules: Rules) -> 
         return Verdict(PROGRESSING, "is paused", (problem_of(item, "paused", message),))
     problems = workload_problems(item, pods, state, clock, rules, newest)
     problems += _deployment_refused(item, newest, state, clock, rules)
-    if updated < want:
+    if updated < want or total > updated:
         older = [pod for each in state.owned(REPLICA_SET, item) for pod in state.owned(POD, each)]
         problems += lingering(older, clock)
     deadline = condition(item, "Progressing", "False")
@@ -112,9 +112,19 @@ def judge_deployment(item: Object, state: State, clock: Clock, rules: Rules) -> 
         doing = progress("", pods, state).removeprefix(" · ")
         problems.append(_deadline(item, deadline, problems, doing, rules))
     counts = f"{min(available, updated)} of {want} available"
+    counts += _keeps_still(item, pods, available)
     if updated >= want and total > updated:
         counts += f", {total - updated} of an older revision still running"
     return Verdict(PROGRESSING, progress(counts, pods, state), tuple(problems))
+
+
+def _keeps_still(item: Object, pods: list[Object], available: int) -> str:
+    """Say that pods are ready, and have to be so for longer (minReadySeconds)."""
+    seconds = number(item, "minReadySeconds", "spec")
+    ready = [pod for pod in pods if not leaving(pod) and condition(pod, "Ready", "True")]
+    if seconds <= 0 or len(ready) <= available:
+        return ""
+    return f", {len(ready)} ready and not yet for {seconds} s (minReadySeconds)"
 
 
 def _deadline(
@@ -140,6 +150,7 @@ def _deadline(
             pod=cause.pod,
             previous=cause.previous,
             held=held,
+            cause=cause.reason,
         )
     if doing:
         message = f"{message.rstrip('.')}; {doing}"
@@ -225,7 +236,8 @@ def is_outdated(pod: Object, item: Object) -> bool:
     """Say whether a StatefulSet's pod is of another revision than it should be."""
     held_back = _held_back(item)
     revision = (item.get("status") or {}).get("updateRevision")
-    if held_back is None or _ordinal(pod) < held_back:
+    first = whole(((item.get("spec") or {}).get("ordinals") or {}).get("start"))
+    if held_back is None or _ordinal(pod) - first < held_back:
         return False
     return revision_of(pod) != revision
 
@@ -260,6 +272,7 @@ def judge_stateful_set(item: Object, state: State, clock: Clock, rules: Rules) -
         counts = f"{min(ready, want)} of {want} available"
     else:
         counts = f"{updated} of {may_update} updated, {min(ready, want)} of {want} available"
+    counts += _keeps_still(item, pods, ready)
     problems = workload_problems(item, pods, state, clock, rules)
     if len(every) < want:
         problems += creation_problems(item, state, clock, rules)
@@ -344,6 +357,7 @@ def judge_daemon_set(item: Object, state: State, clock: Clock, rules: Rules) -> 
         problems += creation_problems(item, state, clock, rules)
     problems += lingering(state.owned(POD, item), clock)
     counts = f"{min(updated, available)} of {want} available"
+    counts += _keeps_still(item, pods, available)
     return Verdict(PROGRESSING, progress(counts, pods, state), tuple(problems))
 
 

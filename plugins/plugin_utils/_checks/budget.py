@@ -1,11 +1,10 @@
 # Copyright: (c) 2026, mlops.mlflow contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reckon whether the database has enough connections for the servers, from the render."""
+"""Check whether the database has enough connections for the servers, from the render."""
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
 import typing as t
@@ -16,7 +15,7 @@ from ansible_collections.mlops.mlflow.plugins.plugin_utils._render import kustom
 _WORKERS = 4
 _POOL = 5
 _OVERFLOW = 10
-_POSTGRES_MAX = 100
+POSTGRES_MAX = 100
 _POSTGRES_RESERVED = 3
 # For psql, backups and the migration.
 _SPARE = 10
@@ -79,35 +78,10 @@ class Budget(t.NamedTuple):
         )
 
 
-def environment(objects: list[kustomization.Object], item: kustomization.Object) -> dict[str, str]:
-    """Return a container's environment as far as it is in the render (Secrets are not)."""
-    found: dict[str, str] = {}
-    for source in item.get("envFrom") or []:
-        name = (source.get("configMapRef") or {}).get("name")
-        config = kustomization.find(objects, "ConfigMap", str(name))
-        found.update({key: str(value) for key, value in ((config or {}).get("data") or {}).items()})
-    for variable in item.get("env") or []:
-        reference = (variable.get("valueFrom") or {}).get("configMapKeyRef")
-        if "value" in variable:
-            found[variable["name"]] = str(variable["value"])
-        elif reference:
-            config = kustomization.find(objects, "ConfigMap", str(reference.get("name")))
-            data = (config or {}).get("data") or {}
-            if reference.get("key") in data:
-                found[variable["name"]] = str(data[reference["key"]])
-    return found
-
-
-def _words(item: kustomization.Object) -> list[str]:
-    words = [*(item.get("command") or []), *(item.get("args") or [])]
-    return [part for word in words for part in str(word).replace("=", " ").split()]
-
-
-def _after(words: list[str], *names: str) -> int | None:
-    for name, value in itertools.pairwise(words):
-        if name in names and value.isdigit():
-            return int(value)
-    return None
+def number_after(container: kustomization.Object, *names: str) -> int | None:
+    """Return the number that a container is started with after one of the names."""
+    values = kustomization.values_after(container, *names)
+    return next((int(value) for value in values if value.isdigit()), None)
 
 
 def _surge(deployment: kustomization.Object, replicas: int) -> int:
@@ -129,7 +103,7 @@ def _true(values: t.Mapping[str, str], name: str, default: bool) -> bool:
     return values.get(name, str(default)).lower() in ("true", "1")
 
 
-def reckon(
+def calculate(
     objects: list[kustomization.Object], max_connections: int | None = None
 ) -> Budget | None:
     """Return the budget, or None when the render brings no server.
@@ -141,22 +115,22 @@ def reckon(
     if deployment is None:
         return None
     server = kustomization.container(deployment, kustomization.SERVER)
-    values = environment(objects, server)
-    words = _words(server)
-    workers = _after(words, "--workers", "-w") or _number(values, "MLFLOW_WORKERS", _WORKERS)
+    values = kustomization.environment(objects, server)
+    workers = number_after(server, "--workers", "-w") or _number(values, "MLFLOW_WORKERS", _WORKERS)
     scaled = kustomization.autoscaler(objects)
     replicas = int(
         scaled["spec"]["maxReplicas"] if scaled else deployment["spec"].get("replicas", 1)
     )
     stores = 2  # tracking and registry
     stores += _true(values, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION", True)
-    stores += "MLFLOW_AUTH_CONFIG_PATH" in values or "basic-auth" in words
+    options = kustomization.options_of(server)
+    stores += "MLFLOW_AUTH_CONFIG_PATH" in values or "basic-auth" in options
     stores += _true(values, "MLFLOW_ENABLE_WORKSPACES", False)
     pool = _number(values, "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE", _POOL)
     overflow = _number(values, "MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW", _OVERFLOW)
     if database is not None:
         postgres = kustomization.container(database, kustomization.DATABASE)
-        max_connections = _after(_words(postgres), "max_connections") or _POSTGRES_MAX
+        max_connections = number_after(postgres, "max_connections") or POSTGRES_MAX
     return Budget(
         replicas=replicas,
         surge=_surge(deployment, replicas),

@@ -11,10 +11,11 @@ themselves.
 from __future__ import annotations
 
 import os
+import shutil
 import typing as t
 
 import yaml
-from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory.values import suggestion
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory.types import suggestion
 
 _TOKEN_FILE = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 (a path)
 
@@ -32,10 +33,15 @@ def _none(problem: str) -> Connection:
 
 
 def _read_contexts(files: list[str]) -> tuple[dict[str, t.Any], list[str], list[str]]:
-    """Return the current context and the names of all contexts of merged kubeconfig files."""
+    """Return what merged kubeconfig files say, the names of all contexts, and what is wrong.
+
+    What they say is the current context, and by context the program that its user signs in with.
+    """
     current = ""
     names: list[str] = []
     problems = []
+    users: dict[str, str] = {}
+    programs: dict[str, dict[str, t.Any]] = {}
     for path in files:
         try:
             with open(path, encoding="utf-8") as handle:
@@ -51,11 +57,37 @@ def _read_contexts(files: list[str]) -> tuple[dict[str, t.Any], list[str], list[
             problems.append(f"{path} is not a kubeconfig: it has no contexts")
             continue
         current = current or str(document.get("current-context") or "")
-        names += [str(item.get("name")) for item in document["contexts"] if isinstance(item, dict)]
-    return {"current": current}, names, problems
+        for item in filter(_is_mapping, document["contexts"]):
+            names.append(str(item.get("name")))
+            context = item.get("context")
+            if _is_mapping(context):
+                users.setdefault(names[-1], str(context.get("user")))
+        known = document.get("users")
+        for item in filter(_is_mapping, known if isinstance(known, list) else []):
+            program = (item.get("user") or {}).get("exec") if _is_mapping(item.get("user")) else {}
+            if _is_mapping(program):
+                folder = os.path.dirname(path)
+                programs.setdefault(str(item.get("name")), {**program, "folder": folder})
+    signs_in = {name: programs.get(user) or {} for name, user in users.items()}
+    return {"current": current, "signs_in": signs_in}, names, problems
 
 
-def _from_files(variable: str, files: list[str], context: str) -> Connection:
+def _is_mapping(item: object) -> t.TypeGuard[dict[str, t.Any]]:
+    return isinstance(item, dict)
+
+
+def _not_installed(program: t.Mapping[str, t.Any], path: str | None) -> str:
+    """Return which program a user signs in with and is not there, and how to get it; or nothing."""
+    command = str(program.get("command") or "")
+    # As kubectl does: what has a slash is seen from the kubeconfig.
+    place = os.path.join(program["folder"], command) if os.sep in command else command
+    if not command or shutil.which(place, path=path):
+        return ""
+    hint = " ".join(str(program.get("installHint") or "").split())[:300]
+    return f"{command}, which is not installed here or not on PATH{': ' if hint else ''}{hint}"
+
+
+def _from_files(variable: str, files: list[str], context: str, programs: str | None) -> Connection:
     joined = os.pathsep.join(files)
     present = [path for path in files if os.path.isfile(path)]
     if not present:
@@ -78,6 +110,9 @@ def _from_files(variable: str, files: list[str], context: str) -> Connection:
         return _none(
             f"{variable}: the current context {chosen!r} is not in {joined} (it has: {listed})"
         )
+    missing = _not_installed(state["signs_in"].get(chosen) or {}, programs)
+    if missing:
+        return _none(f"{variable}: the context {chosen!r} signs in with {missing}")
     options = {"kubeconfig": joined, "context": chosen}
     return Connection(options, f"context {chosen}, from {variable}", [])
 
@@ -98,7 +133,7 @@ def choose(
         )
     if kubeconfig:
         path = os.path.abspath(os.path.expanduser(kubeconfig))
-        return _from_files("mlflow_kubeconfig", [path], context)
+        return _from_files("mlflow_kubeconfig", [path], context, environ.get("PATH"))
     if host:
         return Connection({}, f"K8S_AUTH_HOST ({host})", [])
     for variable in ("KUBECONFIG", "K8S_AUTH_KUBECONFIG"):
@@ -111,12 +146,12 @@ def choose(
             chosen_context = context
             if variable == "K8S_AUTH_KUBECONFIG":
                 chosen_context = context or environ.get("K8S_AUTH_CONTEXT", "")
-            return _from_files(variable, files, chosen_context)
+            return _from_files(variable, files, chosen_context, environ.get("PATH"))
     if environ.get("KUBERNETES_SERVICE_HOST") and os.path.isfile(token_path):
         return Connection({}, "the pod's own service account", [])
     default = os.path.join(environ.get("HOME", ""), ".kube", "config")
     if os.path.isfile(default):
-        return _from_files("~/.kube/config", [default], context)
+        return _from_files("~/.kube/config", [default], context, environ.get("PATH"))
     return _none(
         "mlflow_kubeconfig: no cluster is named; set mlflow_kubeconfig, or KUBECONFIG, or "
         "K8S_AUTH_HOST with K8S_AUTH_API_KEY in the environment"

@@ -29,6 +29,7 @@ _OF_THE_RUN = {
     "mlflow_target",
     "mlflow_timeout",
     "mlflow_tolerances",
+    "mlflow_wait_conditions",
 }
 
 

@@ -12,7 +12,7 @@ import pathlib
 import typing as t
 
 import yaml
-from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory.values import suggestion
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory.types import suggestion
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 KUSTOMIZE = ROOT / "kustomize"
@@ -38,12 +38,13 @@ NEEDS = {
 EXCLUDES = {
     pair: "a release has one size"
     for pair in itertools.combinations(("size-small", "size-medium", "size-large"), 2)
-}
+} | {("s3-artifacts", "shared-artifacts"): "artifacts are in one place"}
 # What adds pods comes before what has something to say about every pod, and a number of replicas
 # before the autoscaler that takes it over.
 _FIRST = ("backup", "gc", "high-availability")
-# What has nothing to do with the database, and so is not to be changed by what goes with that.
-_LAST = ("backup-s3",)
+# What has nothing to do with the database, and so is not to be changed by what goes with that; and
+# what has something to say about every pod there is.
+_LAST = ("backup-s3", "openshift")
 
 
 def kustomization_file(folder: pathlib.Path) -> pathlib.Path | None:
@@ -110,7 +111,9 @@ def rank(folder: pathlib.Path) -> int:
     """Return a key that sorts components into the order in which they compose."""
     if folder.parent != KUSTOMIZE / "components":
         return 1
-    return 0 if folder.name in _FIRST else 2 if folder.name in _LAST else 1
+    if folder.name in _LAST:
+        return 2 + _LAST.index(folder.name)
+    return 0 if folder.name in _FIRST else 1
 
 
 def contradictions(names: t.Collection[str]) -> list[str]:

@@ -17,7 +17,8 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._wait.hints import te
 _PLAIN = re.compile(r"[\w.-]+")
 _COLUMNS = ("name", "namespace", "version", "outcome", "seconds", "reason")
 _WIDEST_REASON = 160
-_MOST_LINES = 8
+# With the two lines of a release's table, eight.
+MOST_LINES = 6
 
 
 class Outcome(t.TypedDict):
@@ -65,33 +66,18 @@ def stopped_by(waves: t.Iterable[Wave], percentage: float) -> str:
     return ""
 
 
-def reason_of(result: t.Mapping[str, t.Any]) -> str:
-    """Return why a task failed, in a few words: a verdict's, or the beginning of its message."""
-    failure = result.get("failure")
-    if isinstance(failure, t.Mapping) and failure.get("reason"):
-        where = "/".join(str(failure[key]) for key in ("kind", "name") if failure.get(key))
-        words = [f"{failure['reason']}: {where}".rstrip(": ")]
-        if failure.get("container"):
-            words.append(f"container {failure['container']}")
-        if failure.get("message"):
-            words.append(str(failure["message"]))
-        return shorten(", ".join(words))
-    return shorten(message_of(result))
-
-
 def message_of(result: t.Mapping[str, t.Any]) -> str:
-    """Return why a task failed, in at most eight lines, unless it is not to be seen."""
+    """Return why a task failed, in few lines, unless it is not to be seen."""
     if result.get("_ansible_no_log") or result.get("censored"):
         return "a task failed whose result is hidden (no_log)"
     failure = result.get("failure")
     if isinstance(failure, t.Mapping) and failure.get("reason"):
-        lines = _report(failure)
-    else:
-        text = str(result.get("msg") or "a task failed without a message").strip()
-        lines = [line.rstrip() for line in text.splitlines()]
-    if len(lines) > _MOST_LINES:
-        left = len(lines) - _MOST_LINES + 1
-        lines = [*lines[: _MOST_LINES - 1], f"and {left} more lines, above, where the task failed"]
+        return "\n".join(_report(failure))
+    text = str(result.get("msg") or "a task failed without a message").strip()
+    lines = [line.rstrip() for line in text.splitlines()]
+    if len(lines) > MOST_LINES:
+        left = len(lines) - MOST_LINES + 1
+        lines = [*lines[: MOST_LINES - 1], f"and {left} more lines, above, where the task failed"]
     return "\n".join(lines)
 
 
@@ -100,15 +86,16 @@ def _report(failure: t.Mapping[str, t.Any]) -> list[str]:
     where = "/".join(str(failure[key]) for key in ("kind", "name") if failure.get(key))
     container = f", container {failure['container']}" if failure.get("container") else ""
     lines = [f"{failure['reason']}: {where}{container}".rstrip(": ")]
-    lines += [" ".join(str(failure["message"]).split())] if failure.get("message") else []
+    if failure.get("message"):
+        lines = [f"{lines[0]}:", " ".join(str(failure["message"]).split())]
     log = telling_line([str(line) for line in failure.get("logs") or []]).strip()
     if log and log not in lines[-1]:
         lines.append(f"log: {log}")
     # Commands stand in lines of their own, so that they can be copied.
     hint = [line.strip() for line in str(failure.get("hint") or "").splitlines() if line.strip()]
-    room = _MOST_LINES - len(lines) - 1
+    room = MOST_LINES - len(lines) - 1
     lines += hint if len(hint) <= room else [*hint[: room - 1], " ".join(hint[room - 1 :])]
-    return [*lines, "The whole report stands above, where the task failed."]
+    return [*lines, "With -v, the run prints the whole report where the task failed."]
 
 
 def shorten(text: str) -> str:
@@ -139,3 +126,13 @@ def table(outcomes: t.Sequence[Outcome]) -> list[str]:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
+
+
+def ending(outcomes: t.Sequence[Outcome]) -> list[str]:
+    """Return what a person sees last: the table, and why each release failed that did."""
+    lines = table(outcomes)
+    for outcome in outcomes:
+        if outcome["message"] != outcome["reason"]:
+            lines += ["", f"{outcome['name']}:"] if len(outcomes) > 1 else []
+            lines += outcome["message"].splitlines()
+    return lines

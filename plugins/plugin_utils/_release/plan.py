@@ -32,6 +32,8 @@ class Facts(t.NamedTuple):
     prune: bool
     # Whether another MLflow is kept from the database until a backup was taken.
     backup: bool = False
+    # What a rehearsal of the migration has found, if there was one.
+    rehearsal: Object = {}  # noqa: RUF012 - never changed
 
 
 def _numbers(version: str | None) -> tuple[int, ...]:
@@ -129,18 +131,23 @@ def plan(facts: Facts) -> Object:
         f"{item['kind']}/{item['metadata']['name']}"
         for item in (facts.difference["prune"] if facts.prune else [])
     ]
+    rotating = facts.difference.get("rotating") or []
     # One that failed is made anew.
     again = [name for name in add if name in existing]
     back = [name for name in facts.difference["offline"] if name in existing]
     found = {
         "namespace": facts.release["namespace"],
-        "nothing_to_do": not (add or change or remove or secrets.get("restart") or back),
+        "nothing_to_do": not (
+            add or change or remove or secrets.get("restart") or back or rotating
+        ),
+        "rotation": rotating,
         "add": [name for name in add if name not in again],
         "change": change,
         "again": again,
         "remove": remove,
         "take_over": facts.difference["take_over"],
         "restart": restarts(facts),
+        "grow": facts.difference.get("grow", []),
         "back_in_service": back,
         "versions": {
             "from": (facts.info.get("mlflow") or {}).get("version")
@@ -151,6 +158,7 @@ def plan(facts: Facts) -> Object:
         "backup": facts.backup
         and facts.difference.get("image", "") not in ("", facts.release["image"]),
         "schema": schema(facts),
+        "rehearsal": facts.rehearsal or None,
         "downtime": downtime(facts),
         "connections": facts.connections,
         "lock": facts.info.get("lock"),
@@ -163,10 +171,14 @@ def plan(facts: Facts) -> Object:
 
 def _connections(found: Object) -> str:
     if not found:
-        return "not reckoned"
+        return "not known"
     formula, available = found["formula"], found.get("available")
     most = f"of {available}" if available is not None else "of a number that is not told"
     return f"{formula}, {most} (mlflow_database_max_connections)"
+
+
+def _rehearsed(found: Object) -> str:
+    return f"{found['took']}, with the data of {found['time']} (backup {found['backup']})"
 
 
 def report(found: Object) -> list[str]:
@@ -179,8 +191,13 @@ def report(found: Object) -> list[str]:
         table += [(key, name) for name in found[key]]
     for name in found["take_over"]:
         table.append(("change", f"{name}: who owns which of its fields"))
+    for one in found["grow"]:
+        table.append(("grow", f"volume {one['name']}: {one['from']} → {one['to']}"))
     for name in found["back_in_service"]:
         table.append(("change", f"{name} goes back into service, out of which a run left it"))
+    if found["rotation"]:
+        words = f"the rotation of {', '.join(found['rotation'])}, which was cut off, is finished"
+        table.append(("change", words))
     if found["restart"]:
         table.append(("restart", ", ".join(found["restart"])))
     moves = versions["from"] != versions["to"] and versions["to"]
@@ -189,6 +206,7 @@ def report(found: Object) -> list[str]:
         ("MLflow", f"{before} → {versions['to']}" if moves else f"{before}, {versions['image']}"),
         *([("backup", "is taken before")] if found["backup"] else []),
         ("schema", found["schema"]["words"]),
+        *([("migration", _rehearsed(found["rehearsal"]))] if found["rehearsal"] else []),
         ("downtime", found["downtime"]["words"]),
         ("connections", _connections(found["connections"])),
         ("permissions", "all there"),

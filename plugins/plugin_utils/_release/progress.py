@@ -22,8 +22,9 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action.normal import ActionModule as NormalAction
 from ansible.plugins.loader import connection_loader
 from ansible_collections.mlops.mlflow.plugins.module_utils._release.progress import VARIABLE
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._release.fleet import message_of
 
-# Also known to module_utils/_lease.py, which needs the Kubernetes client to be imported.
+# Also known to module_utils/_release/lock.py, which needs the Kubernetes client to be imported.
 RUN_VARIABLE = "MLOPS_MLFLOW_RUN"
 # Seconds between two looks into the file, here and on another host.
 _LOOK_EVERY = 0.3
@@ -41,9 +42,15 @@ class ProgressAction(NormalAction):
         if self._task.async_val:
             # Nobody waits for it here.
             return t.cast(Result, super().run(tmp, task_vars))
-        if self._connection.transport == "local" and not self._connection.become:
-            return self._run_here(tmp, task_vars)
-        return self._run_there(tmp, task_vars)
+        here = self._connection.transport == "local" and not self._connection.become
+        result = (self._run_here if here else self._run_there)(tmp, task_vars)
+        ours = (task_vars or {}).get("ansible_collection_name") == "mlops.mlflow"
+        if not result.get("failed") or not ours or self._task.failed_when:
+            return result
+        # Ansible prints the whole result of a task that failed. Nothing in our own roles reads it,
+        # and a person wants to know why.
+        brief = {"failed": True, "changed": False, "msg": message_of(result)}
+        return {**result, **brief} if self._display.verbosity else brief
 
     def _run_here(self, tmp: str | None, task_vars: Result | None) -> Result:
         with tempfile.TemporaryDirectory(prefix="mlops-mlflow-") as folder:

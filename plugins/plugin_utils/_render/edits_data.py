@@ -14,6 +14,7 @@ from ansible_collections.mlops.mlflow.plugins.plugin_utils._render.edits_workloa
 )
 from ansible_collections.mlops.mlflow.plugins.plugin_utils._render.objects import (
     BACKUP,
+    BACKUP_DRILL,
     BACKUP_S3,
     DATABASE,
     GC,
@@ -60,9 +61,13 @@ def storage(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
 
 def backup(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
     """Yield the patches of the component backup."""
-    if settings.backup_schedule:
-        item = required(objects, "CronJob", BACKUP, "mlflow_backup_schedule")
-        yield merge_patch(item, {"spec": {"schedule": settings.backup_schedule}})
+    for name, variable, schedule in (
+        (BACKUP, "mlflow_backup_schedule", settings.backup_schedule),
+        (BACKUP_DRILL, "mlflow_backup_drill_schedule", settings.backup_drill_schedule),
+    ):
+        if schedule:
+            item = required(objects, "CronJob", name, variable)
+            yield merge_patch(item, {"spec": {"schedule": schedule}})
     volume = find(objects, "PersistentVolumeClaim", "mlflow-backups")
     wanted = {
         "/spec/resources/requests/storage": settings.backup_storage_size,

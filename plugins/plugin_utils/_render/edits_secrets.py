@@ -9,6 +9,7 @@ import typing as t
 
 from ansible_collections.mlops.mlflow.plugins.plugin_utils._render.edits_workloads import (
     patch,
+    pointer,
     required,
 )
 from ansible_collections.mlops.mlflow.plugins.plugin_utils._render.objects import (
@@ -64,10 +65,6 @@ def administrator(objects: t.Iterable[Object]) -> dict[str, dict[str, str]]:
     return found if len(found) == 2 else {}
 
 
-def _pointer(path: t.Iterable[object]) -> str:
-    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)
-
-
 def _referring(value: t.Any, path: tuple[object, ...] = ()) -> t.Iterator[tuple[t.Any, Object]]:
     """Yield every part of an object that refers to the release's Secret, with its path."""
     if isinstance(value, dict):
@@ -103,8 +100,8 @@ def references(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
                     used.add(found["key"])
                     secret, key = wanted[found["key"]]
                     operations += [
-                        {"op": "replace", "path": _pointer((*path, "name")), "value": secret},
-                        {"op": "replace", "path": _pointer((*path, "key")), "value": key},
+                        {"op": "replace", "path": pointer((*path, "name")), "value": secret},
+                        {"op": "replace", "path": pointer((*path, "key")), "value": key},
                     ]
                 continue
             keys = {str(entry["key"]) for entry in found["items"]} & set(wanted)
@@ -120,10 +117,10 @@ def references(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
                 )
             mode = {"defaultMode": found["defaultMode"]} if "defaultMode" in found else {}
             operations += [
-                {"op": "remove", "path": _pointer(path)},
+                {"op": "remove", "path": pointer(path)},
                 {
                     "op": "add",
-                    "path": _pointer((*path[:-1], "projected")),
+                    "path": pointer((*path[:-1], "projected")),
                     "value": {**mode, "sources": sources},
                 },
             ]

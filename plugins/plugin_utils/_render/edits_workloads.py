@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, mlops.mlflow contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Edits of the workloads: images, replicas, resources, the Service. Pure functions.
+"""Edits of the workloads: images, replicas, resources. Pure functions.
 
 What they are given may hold Secrets, so what they raise is a fixed message without any value.
 """
@@ -9,10 +9,12 @@ What they are given may hold Secrets, so what they raise is a fixed message with
 from __future__ import annotations
 
 import json
+import re
 import typing as t
 
-from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory.values import (
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory.notations import (
     image_parts,
+    version_of_tag,
     with_version,
 )
 from ansible_collections.mlops.mlflow.plugins.plugin_utils._render.objects import (
@@ -23,8 +25,8 @@ from ansible_collections.mlops.mlflow.plugins.plugin_utils._render.objects impor
     Object,
     autoscaler,
     container,
+    containers_of,
     find,
-    pod_of,
 )
 from ansible_collections.mlops.mlflow.plugins.plugin_utils._render.settings import (
     Settings,
@@ -54,6 +56,11 @@ def patch(kind: str, name: str, operations: list[Object] | Object) -> Object:
     return {"target": target, "patch": json.dumps(operations, sort_keys=True)}
 
 
+def pointer(path: t.Iterable[object]) -> str:
+    """Return a path as JSON patches write it."""
+    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)
+
+
 def merge_patch(item: Object, change: Object) -> Object:
     head = {
         "apiVersion": item["apiVersion"],
@@ -73,8 +80,7 @@ def required(objects: list[Object], kind: str, name: str, variable: str) -> Obje
 def _uses(objects: list[Object], image: str) -> bool:
     """Whether any container has an image of that name."""
     for item in objects:
-        pod = pod_of(item)
-        for each in [*(pod.get("initContainers") or []), *(pod.get("containers") or [])]:
+        for each in containers_of(item):
             if (image_parts(str(each.get("image", ""))) or {}).get("name") == image:
                 return True
     return False
@@ -111,11 +117,18 @@ def _mlflow_image(objects: list[Object], settings: Settings) -> t.Iterator[Objec
         variable = "mlflow_image" if settings.image else "mlflow_version"
         server = container(required(objects, "Deployment", SERVER, variable), SERVER)
         current = str(server.get("image", ""))
-        if not settings.image and "@" in current:
-            raise SettingsError(
-                "mlflow_version: the overlay pins the image by digest; set mlflow_image as well"
-            )
-        yield _image_edit(current, settings.image, settings.version)
+        tag = (image_parts(current) or {}).get("tag", "")
+        tagged = version_of_tag(tag)
+        if settings.image or not (re.search(r"\d", tag) or "@" in current):
+            yield _image_edit(current, settings.image, settings.version)
+        elif tagged and tagged != settings.version:
+            if "@" in current:
+                raise SettingsError(
+                    f"mlflow_version: the overlay pins the image by digest, as {tagged}; set "
+                    "mlflow_image as well"
+                )
+            yield _image_edit(current, "", settings.version)
+        # Else it says what the image holds, whose tag is a number of somebody's own.
 
 
 def _postgres_image(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
@@ -204,24 +217,3 @@ def resources(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
         }
         change = {"name": container(item, SERVER).get("name", SERVER), "resources": wanted}
         yield merge_patch(item, {"spec": {"template": {"spec": {"containers": [change]}}}})
-
-
-def service(objects: list[Object], settings: Settings) -> t.Iterator[Object]:
-    if not settings.service_type and settings.node_port is None:
-        return
-    variable = "mlflow_service_type" if settings.service_type else "mlflow_node_port"
-    item = required(objects, "Service", SERVER, variable)
-    kind = settings.service_type or item["spec"].get("type", "ClusterIP")
-    if settings.node_port is not None and kind == "ClusterIP":
-        raise SettingsError(
-            "mlflow_node_port: the Service is of type ClusterIP; set mlflow_service_type: NodePort"
-        )
-    operations: list[Object] = [{"op": "add", "path": "/spec/type", "value": kind}]
-    for index, port in enumerate(item["spec"].get("ports", [])):
-        path = f"/spec/ports/{index}/nodePort"
-        if settings.node_port is not None and (port.get("name") in ("http", None) or index == 0):
-            operations.append({"op": "add", "path": path, "value": settings.node_port})
-            break
-        if kind == "ClusterIP" and "nodePort" in port:
-            operations.append({"op": "remove", "path": path})
-    yield patch("Service", SERVER, operations)

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import copy
 import ipaddress
+import re
 import typing as t
 import urllib.parse
 
-from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory.values import quantity
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.quantities import quantity
 
 Object = dict[str, t.Any]
 
 INGRESS = "Ingress"
 ROUTE = "HTTPRoute"
+OPENSHIFT = "Route"
+# The component that brings each way in.
+COMPONENTS = {INGRESS: "ingress", ROUTE: "gateway", OPENSHIFT: "openshift"}
 ALLOWED_HOSTS = "MLFLOW_SERVER_ALLOWED_HOSTS"
 ALLOWED_ORIGINS = "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"
 STATIC_PREFIX = "MLFLOW_STATIC_PREFIX"
@@ -38,7 +42,8 @@ _HEALTH = "/health"
 # --- what MLflow is told --------------------------------------------------------------------------
 
 
-def _joined(known: str, more: t.Iterable[str]) -> str:
+def joined(known: str, more: t.Iterable[str]) -> str:
+    """Return a list of MLflow's with more in it, each entry once."""
     entries = [entry.strip() for entry in known.split(",") if entry.strip()]
     entries += [entry for entry in dict.fromkeys(more) if entry not in entries]
     return ",".join(entries)
@@ -46,7 +51,23 @@ def _joined(known: str, more: t.Iterable[str]) -> str:
 
 def allowed_hosts(known: str, hosts: t.Sequence[str]) -> str:
     """Return the hosts MLflow answers to, each with and without a port."""
-    return _joined(known, [entry for host in hosts for entry in (host, f"{host}:*")])
+    entries = []
+    for host in hosts:
+        if addresses_among([host]) and ":" in host:
+            # In a request it stands in brackets, and one of those begins a set in a pattern.
+            entries += [f"[{host}]", f"[[]{host}]:*"]
+        else:
+            entries += [host, f"{host}:*"]
+    return joined(known, entries)
+
+
+# A part of an IPv6 address and what follows, as people write it: fd00:*
+_PART_OF_IPV6 = re.compile(r"[0-9a-f]{1,4}:(?:[0-9a-f:]*:?)\*", re.IGNORECASE)
+
+
+def as_sent(entry: str) -> tuple[str, ...]:
+    """Return an entry of allowed hosts, and for IPv6 as a request has it: in brackets."""
+    return (entry, f"[[]{entry}") if _PART_OF_IPV6.fullmatch(entry) else (entry,)
 
 
 def allowed_origins(
@@ -67,7 +88,7 @@ def allowed_origins(
         for scheme in schemes
         for entry in (f"{scheme}://{host}", f"{scheme}://{host}:*")
     ]
-    return _joined(known, [*own, *origins])
+    return joined(known, [*own, *origins])
 
 
 def _is_local(host: str | None) -> bool:
@@ -80,7 +101,7 @@ def schemes(ingress: Object | None, route: Object | None, tls_secret: str, url: 
         return [url.partition(":")[0]]
     if ingress is not None:
         return ["https" if tls_secret or ingress.get("spec", {}).get("tls") else "http"]
-    # A Gateway has TLS as a rule. Of what else stands before the Service nothing is known.
+    # A Gateway has TLS as a rule, and our Route. Of what else stands there nothing is known.
     return ["https"] if route is not None else ["https", "http"]
 
 
@@ -92,11 +113,15 @@ def address(hosts: t.Sequence[str], prefix: str, schemes_: t.Sequence[str]) -> s
     return ""
 
 
-def hosts_of(ingress: Object | None, route: Object | None) -> list[str]:
-    """Return the host names of the Ingress and of the HTTPRoute."""
-    rules = ((ingress or {}).get("spec") or {}).get("rules") or []
-    names = ((route or {}).get("spec") or {}).get("hostnames") or []
-    return [*(str(rule["host"]) for rule in rules if rule.get("host")), *map(str, names)]
+def hosts_of(*ways: Object | None) -> list[str]:
+    """Return the host names of an Ingress, an HTTPRoute or a Route of OpenShift."""
+    found: list[str] = []
+    for way in ways:
+        spec = (way or {}).get("spec") or {}
+        found += [str(rule["host"]) for rule in spec.get("rules") or [] if rule.get("host")]
+        found += map(str, spec.get("hostnames") or [])
+        found += [str(spec["host"])] if spec.get("host") else []
+    return found
 
 
 def addresses_among(hosts: t.Iterable[str]) -> list[str]:
@@ -147,14 +172,14 @@ def ingress_operations(
     pattern = (spec.get("rules") or [{}])[0]
     if hosts or prefix:
         rules = []
-        for host in hosts or hosts_of(ingress, None):
+        for host in hosts or hosts_of(ingress):
             rule = {**copy.deepcopy(pattern), "host": host}
             for path in (rule.get("http") or {}).get("paths") or []:
                 path["path"] = prefix or path["path"]
             rules.append(rule)
         operations.append(_add("/spec/rules", rules))
     if tls_secret:
-        names = list(hosts) or hosts_of(ingress, None)
+        names = list(hosts) or hosts_of(ingress)
         operations.append(_add("/spec/tls", [{"hosts": names, "secretName": tls_secret}]))
     if ingress_class:
         operations.append(_add("/spec/ingressClassName", ingress_class))
@@ -192,6 +217,19 @@ def route_operations(
         operations.append(_add("/spec/rules/0/matches", matches))
     if timeout is not None:
         operations.append(_add("/spec/rules/0/timeouts", {"request": f"{timeout}s"}))
+    return operations
+
+
+def openshift_operations(host: str, prefix: str, timeout: int | None) -> list[Object]:
+    """Return the edits of a Route of OpenShift."""
+    operations: list[Object] = []
+    if host:
+        operations.append(_add("/spec/host", host))
+    if prefix:
+        operations.append(_add("/spec/path", prefix))
+    if timeout is not None:
+        place = f"/metadata/annotations/{_escaped('haproxy.router.openshift.io/timeout')}"
+        operations.append(_add(place, f"{timeout}s"))
     return operations
 
 

@@ -14,17 +14,20 @@ import typing as t
 from ansible_collections.mlops.mlflow.plugins.plugin_utils._render import (
     edits_data,
     edits_exposure,
+    edits_pod,
     edits_secrets,
     edits_workloads,
 )
-from ansible_collections.mlops.mlflow.plugins.plugin_utils._render.edits_exposure import (
-    address,
-)
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._render.edits_exposure import address
 from ansible_collections.mlops.mlflow.plugins.plugin_utils._render.edits_secrets import (
     administrator,
     existing_secrets,
     external_secrets,
     reference_of,
+)
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._render.limits import (
+    labels_of_all,
+    unsupported,
 )
 from ansible_collections.mlops.mlflow.plugins.plugin_utils._render.objects import (
     ARTIFACTS,
@@ -45,15 +48,20 @@ from ansible_collections.mlops.mlflow.plugins.plugin_utils._render.objects impor
     artifact_store,
     autoscaler,
     container,
+    containers_of,
     credential_keys,
+    environment,
     find,
     jobs,
     label,
     namespace_of,
     namespaces,
+    options_of,
     pod_of,
     stage_of,
+    values_after,
     version_of,
+    words_of,
 )
 from ansible_collections.mlops.mlflow.plugins.plugin_utils._render.settings import (
     Settings,
@@ -93,8 +101,10 @@ __all__ = [
     "autoscaler",
     "by_stage",
     "container",
+    "containers_of",
     "credential_keys",
     "edits",
+    "environment",
     "existing_secrets",
     "external_secrets",
     "find",
@@ -102,17 +112,22 @@ __all__ = [
     "jobs",
     "kinds",
     "label",
+    "labels_of_all",
     "named_edits",
     "namespace_of",
     "namespaces",
+    "options_of",
     "pod_of",
     "reference_of",
     "rename_patches",
     "secrets",
     "stage_of",
     "summary_of_secrets",
+    "unsupported",
+    "values_after",
     "version_of",
     "with_last_applied",
+    "words_of",
 ]
 
 # What edits what, by the variables that ask for it: an error can say whose the edit was.
@@ -123,13 +138,15 @@ _EDITS: tuple[tuple[str, str, _Edit], ...] = (
     ("mlflow_autoscaling", "patches", edits_workloads.autoscaling),
     ("mlflow_database_max_connections", "patches", edits_workloads.max_connections),
     ("mlflow_resources", "patches", edits_workloads.resources),
-    ("mlflow_service_type or mlflow_node_port", "patches", edits_workloads.service),
+    ("mlflow_service", "patches", edits_pod.service),
     ("mlflow_storage_class or a storage size", "patches", edits_data.storage),
     ("mlflow_secrets", "patches", edits_secrets.references),
     ("mlflow_secret_store", "patches", edits_secrets.external),
-    ("mlflow_backup_schedule or mlflow_backup_storage_size", "patches", edits_data.backup),
+    ("a schedule of backups or mlflow_backup_storage_size", "patches", edits_data.backup),
     ("mlflow_gc_schedule or mlflow_gc_older_than", "patches", edits_data.gc),
     ("mlflow_hosts, or how they are reached", "patches", edits_exposure.exposed),
+    # Last of the patches: it adds containers before others.
+    ("mlflow_pod", "patches", edits_pod.pods),
     ("mlflow_config", "configMapGenerator", edits_exposure.config),
     ("mlflow_backup_keep or mlflow_backup_keep_days", "configMapGenerator", edits_data.retention),
     ("mlflow_backup_s3", "configMapGenerator", edits_data.bucket),

@@ -9,6 +9,7 @@ So it runs in a process of its own that can be ended, and what it says is masked
 
 from __future__ import annotations
 
+import ast
 import base64
 import binascii
 import contextlib
@@ -32,6 +33,8 @@ _LARGEST_FILE = 262144
 _MOST_FOLDERS = 50
 _HIDDEN = "********"
 _SHORT = 8
+# Some builds of kubectl, such as gcloud's, log their error in a line of klog, in Go's quotes.
+_LOGGED = re.compile(r'E\d{4} .* err=("(?:[^"\\]|\\.)*")\s*$', re.MULTILINE)
 # What stands behind these is no value, in a file that cannot be read as YAML.
 _NO_VALUES = ("kind", "apiVersion", "resources", "name", "namespace")
 
@@ -186,7 +189,8 @@ def _work_and_exit(work: t.Callable[[], str], into: int) -> t.NoReturn:
 
 def readable(error: BuildError, folders: t.Iterable[pathlib.Path]) -> str:
     """Return kustomize's own line, without any value of a Secret that these folders hold."""
-    text = str(error).partition("error: ")[2] or str(error)
+    text = _LOGGED.sub(lambda found: f"\n{ast.literal_eval(found[1])}", str(error))
+    text = text.partition("error: ")[2] or text
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     said = (
         [line for line in lines if line.startswith("Error:")] or lines[-1:] or ["no reason given"]

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import typing as t
 
-from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory.values import (
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.state import words_of
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory.notations import (
     image_parts,
     version_of_tag,
 )
@@ -16,6 +19,7 @@ Object = dict[str, t.Any]
 
 STAGES = ("config", "database", "migration", "server", "smoke-test")
 COMPONENT_LABEL = "app.kubernetes.io/component"
+PART_LABEL = "app.kubernetes.io/part-of"
 DEVELOPMENT_LABEL = "mlops.mlflow/development-only"
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 ARTIFACTS = "MLFLOW_ARTIFACTS_DESTINATION"
@@ -32,10 +36,17 @@ CREDENTIAL_KEYS = {
 }
 # What External Secrets fills, where only some values come from a store; see external_secrets.
 EXTERNAL = "mlflow-external"
+# What the tree's generators make for pods. Its name has a hash, so that a change rolls them.
+GENERATED = (
+    "mlflow-auth", "mlflow-backup", "mlflow-backup-s3", "mlflow-backup-s3-script",
+    "mlflow-backup-script", "mlflow-config", "mlflow-gc", "mlflow-metrics", "mlflow-schema",
+    "mlflow-smoke-test", "postgres-start",
+)  # fmt: skip
 SERVER = "mlflow"
 GC = "mlflow-gc"
 DATABASE = "postgres"
 BACKUP = "mlflow-backup"
+BACKUP_DRILL = "mlflow-backup-drill"
 BACKUP_S3 = "mlflow-backup-s3"
 
 # The names of the images in base and in the components. An overlay may have others; what is added
@@ -55,6 +66,11 @@ FIRST = (
     "PersistentVolumeClaim", "Service",
 )  # fmt: skip
 _CONFIG_KINDS = (*FIRST[:-2], "NetworkPolicy")
+
+
+def without_hash(name: str) -> str:
+    """Return the name of a generated object as its generator has it."""
+    return re.sub(r"-[bcdfghkmt2456789]{10}$", "", name)
 
 
 def find(objects: t.Iterable[Object], kind: str, name: str) -> Object | None:
@@ -79,12 +95,18 @@ def jobs(objects: t.Iterable[Object], component: str) -> list[Object]:
     ]
 
 
-def pod_of(workload: Object | None) -> Object:
-    """Return the specification of a workload's pods, a CronJob's too, or nothing."""
+def pod_template_of(workload: Object | None) -> Object:
+    """Return what a workload makes its pods from, a CronJob's too, or nothing."""
     spec = (workload or {}).get("spec") or {}
     if (workload or {}).get("kind") == "CronJob":
         spec = spec.get("jobTemplate", {}).get("spec") or {}
-    return spec.get("template", {}).get("spec") or {}
+    found = spec.get("template") if isinstance(spec, dict) else None
+    return found if isinstance(found, dict) and "spec" in found else {}
+
+
+def pod_of(workload: Object | None) -> Object:
+    """Return the specification of a workload's pods, or nothing."""
+    return pod_template_of(workload).get("spec") or {}
 
 
 def container(workload: Object | None, name: str) -> Object:
@@ -95,6 +117,41 @@ def container(workload: Object | None, name: str) -> Object:
     return t.cast(Object, every[0]) if every else {}
 
 
+def containers_of(workload: Object | None) -> list[Object]:
+    """Return the containers of a workload, in start order."""
+    pod = pod_of(workload)
+    return [*(pod.get("initContainers") or []), *(pod.get("containers") or [])]
+
+
+def environment(objects: list[Object], item: Object) -> dict[str, str]:
+    """Return a container's environment as far as it is in the render (Secrets are not)."""
+    found: dict[str, str] = {}
+    for source in item.get("envFrom") or []:
+        name = (source.get("configMapRef") or {}).get("name")
+        config = find(objects, "ConfigMap", str(name))
+        found.update({key: str(value) for key, value in ((config or {}).get("data") or {}).items()})
+    for variable in item.get("env") or []:
+        reference = (variable.get("valueFrom") or {}).get("configMapKeyRef")
+        if "value" in variable:
+            found[variable["name"]] = str(variable["value"])
+        elif reference:
+            config = find(objects, "ConfigMap", str(reference.get("name")))
+            data = (config or {}).get("data") or {}
+            if reference.get("key") in data:
+                found[variable["name"]] = str(data[reference["key"]])
+    return found
+
+
+def options_of(item: Object) -> list[str]:
+    """Return what a container is started with, the name of an option and its value apart."""
+    return [part for word in words_of(item) for part in word.replace("=", " ").split()]
+
+
+def values_after(item: Object, *names: str) -> t.Iterator[str]:
+    """Yield the values of the options with these names."""
+    return (value for name, value in itertools.pairwise(options_of(item)) if name in names)
+
+
 def credential_keys(objects: t.Iterable[Object]) -> dict[str, str]:
     """Return the keys of the release's Secret that its pods ask for, and how each is made.
 
@@ -102,13 +159,12 @@ def credential_keys(objects: t.Iterable[Object]) -> dict[str, str]:
     """
     asked: set[str] = set()
     for item in objects:
-        pod = pod_of(item)
-        for each in [*(pod.get("initContainers") or []), *(pod.get("containers") or [])]:
+        for each in containers_of(item):
             for variable in each.get("env") or []:
                 reference = (variable.get("valueFrom") or {}).get("secretKeyRef") or {}
                 if reference.get("name") == CREDENTIALS:
                     asked.add(str(reference.get("key")))
-        for volume in pod.get("volumes") or []:
+        for volume in pod_of(item).get("volumes") or []:
             secret = volume.get("secret") or {}
             if secret.get("secretName") == CREDENTIALS:
                 asked |= {str(entry.get("key")) for entry in secret.get("items") or []}

@@ -33,14 +33,15 @@ class Settings:
     static_prefix: str = ""
     upload_limit: str = ""
     proxy_timeout: int | None = None
-    service_type: str = ""
-    node_port: int | None = None
+    service: dict[str, t.Any] = dataclasses.field(default_factory=dict)
+    pod: dict[str, t.Any] = dataclasses.field(default_factory=dict)
     storage_class: str = ""
     artifact_storage_size: str = ""
     database_storage_size: str = ""
     secrets: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
     secret_store: dict[str, str] = dataclasses.field(default_factory=dict)
     backup_schedule: str = ""
+    backup_drill_schedule: str = ""
     backup_keep: int | None = None
     backup_keep_days: int | None = None
     backup_storage_size: str = ""

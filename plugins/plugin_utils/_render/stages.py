@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import typing as t
 
-from ansible_collections.mlops.mlflow.plugins.plugin_utils._render.edits_workloads import (
-    patch,
-)
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._render.edits_workloads import patch
 from ansible_collections.mlops.mlflow.plugins.plugin_utils._render.objects import (
     DEVELOPMENT_LABEL,
     FIRST,
@@ -30,7 +29,9 @@ def _digest(*parts: object) -> str:
 
 
 def _job_name(prefix: str, version: str, digest: str) -> str:
-    return "-".join(part for part in (prefix, version, digest) if part)
+    # Pods and their host names are called after it: the API server warns of dots in it.
+    label = re.sub(r"[^a-z0-9]+", "-", version.lower())
+    return "-".join(part for part in (prefix, label, digest) if part)
 
 
 def job_names(objects: list[Object], version: str) -> dict[str, str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -205,6 +207,85 @@ def test_the_latest_is_one_that_has_not_failed_its_test(store: Store) -> None:
     shutil.rmtree(store.volume / OLD)
     shutil.rmtree(store.volume / NEW)
     assert f"copied {OLD} to the volume" in store.good("download", BACKUP_NAME="latest")
+
+
+def key_folder(store: Store, **keys: str) -> dict[str, str]:
+    """Return the environment of a Job whose Secret has these keys."""
+    folder = store.volume.with_name(f"keys-{secrets.token_hex(4)}")
+    folder.mkdir()
+    for name, text in keys.items():
+        (folder / name.replace("_", "-")).write_text(text)
+    return {"BACKUP_S3_KEYS": str(folder)}
+
+
+def new_key() -> str:
+    return base64.b64encode(secrets.token_bytes(32)).decode() + "\n"
+
+
+def test_with_a_key_nothing_leaves_that_others_can_read(store: Store) -> None:
+    wanted = store.backup(NEW, tested=True, marked=True)
+    # More than one part, and a last one that is full.
+    (wanted / "tracking.dump").write_bytes(b"secret" * (1 << 20))
+    digest = hashlib.sha256((wanted / "tracking.dump").read_bytes()).hexdigest()
+    manifest = json.loads((wanted / "manifest.json").read_text())
+    manifest["databases"][0]["sha256"] = digest
+    text = json.dumps(manifest)
+    (wanted / "manifest.json").write_text(text)
+    said = hashlib.sha256(text.encode()).hexdigest()
+    (wanted / "manifest.sha256").write_text(f"{said}  manifest.json\n")
+    before = {path.name: path.read_bytes() for path in wanted.iterdir()}
+    first = new_key()
+    old = key_folder(store, encryption_key=first)
+    # What was there in plain text is replaced.
+    assert "1 copied" in store.good("upload", **ALL)
+    assert "1 copied" in store.good("upload", **ALL, **old)
+    assert "0 copied, 0 deleted, 1 in the bucket" in store.good("upload", **ALL, **old)
+    for path in (store.place() / NEW).iterdir():
+        assert b"secret" not in path.read_bytes()
+        assert b"team-a" not in path.read_bytes()
+    shutil.rmtree(wanted)
+    # Without the key it does not come back, and it is asked for by its fingerprint.
+    other = key_folder(store, encryption_key=new_key())
+    for keys in ({}, other):
+        done = store.run("download", BACKUP_NAME=NEW, **keys)
+        assert done.returncode == 1
+        assert re.search("is encrypted with the key '[0-9a-f]{16}', which is not in", done.stderr)
+        assert not wanted.exists()
+    # An older key reads on.
+    both = key_folder(store, encryption_key=new_key(), encryption_key_2025=first)
+    store.good("download", BACKUP_NAME=NEW, **both)
+    assert {path.name: path.read_bytes() for path in wanted.iterdir()} == before
+    store.good("download", BACKUP_NAME="latest", **both)
+
+
+@pytest.mark.parametrize("how", ["cut", "changed", "swapped"])
+def test_what_was_encrypted_cannot_be_changed(how: str, store: Store) -> None:
+    wanted = store.backup(NEW)
+    (wanted / "tracking.dump").write_bytes(secrets.token_bytes(3 << 20))
+    keys = key_folder(store, encryption_key=new_key())
+    store.good("upload", **ALL, **keys)
+    shutil.rmtree(wanted)
+    path = store.place() / NEW / "tracking.dump"
+    data = path.read_bytes()
+    part, begin = (1 << 20) + 16, 25 + 32
+    first, second, rest = data[begin:][:part], data[begin + part :][:part], data[begin + 2 * part :]
+    path.write_bytes({
+        "cut": data[: begin + 2 * part],
+        "changed": data[:-1] + bytes([data[-1] ^ 1]),
+        "swapped": data[:begin] + second + first + rest,
+    }[how])  # fmt: skip
+    done = store.run("download", BACKUP_NAME=NEW, **keys)
+    assert done.returncode == 1
+    assert "what is in the bucket is not what was encrypted" in done.stderr
+    assert not wanted.exists()
+
+
+@pytest.mark.parametrize("text", ["short", "", "bm90IDMyIGJ5dGVz"])
+def test_a_key_that_is_none_is_refused(text: str, store: Store) -> None:
+    done = store.run("upload", **key_folder(store, encryption_key=text))
+    assert done.returncode == 2
+    assert "encryption-key in the Secret mlflow-backup-s3 must be 32 bytes in base64" in done.stderr
+    assert not text or text not in done.stderr
 
 
 @pytest.mark.parametrize("file", sorted(FILES))

@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -17,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.mlops.mlflow.plugins.module_utils._backup import catalogue
+from ansible_collections.mlops.mlflow.plugins.module_utils._release.rotation import fingerprint
 from ansible_collections.mlops.mlflow.tests.integration.schema_helper.conftest import (
     PASSWORD,
     USER,
@@ -27,6 +30,7 @@ from ansible_collections.mlops.mlflow.tests.integration.schema_helper.conftest i
 )
 
 SCRIPT = Path(__file__).parents[3] / "kustomize/components/backup/backup.sh"
+ROLES = SCRIPT.parents[2] / "base/postgres-roles.sql"
 TABLES = """
 CREATE TABLE alembic_version (version_num varchar PRIMARY KEY);
 INSERT INTO alembic_version VALUES ('dc11');
@@ -46,6 +50,7 @@ class Script:
         self.folder.mkdir()
         image = folder / "image.json"
         image.write_text('{"mlflow": "3.17.2"}')
+        (folder / "keys.json").write_text("{}")
         self.environment = {
             "PATH": f"{Path(tool('pg_dump')).parent}:{os.environ['PATH']}",
             "PGHOST": "127.0.0.1",
@@ -217,7 +222,7 @@ def small_volume(script: Script) -> Iterator[Script]:
 def test_a_volume_that_fills_up_keeps_what_it_has(small_volume: Script) -> None:
     script = small_volume
     name = script.take()
-    # Nothing that can be compressed: the dump is as large as the database, twice what is reckoned.
+    # Nothing that can be compressed: the dump is as large as the database, twice what is expected.
     script.postgres.run(
         "mlflow",
         "CREATE TABLE noise (x bytea)",
@@ -289,9 +294,19 @@ def test_rows_that_are_missing_are_told(script: Script) -> None:
     assert "runs: 20000 instead of 20001" in done.stderr
 
 
+@pytest.fixture
+def room(script: Script) -> Iterator[None]:
+    """The server is the release's own: any role may ask how much room there is."""
+    made = re.search(r"^CREATE OR REPLACE FUNCTION.*?^END \$\$;", ROLES.read_text(), re.M | re.S)
+    assert made
+    script.postgres.run("postgres", made[0])
+    yield
+    script.postgres.run("postgres", "DROP FUNCTION public.mlops_room()")
+
+
 @pytest.mark.parametrize("command", ["test", "prepare"])
 def test_too_little_room_for_the_database_is_said_before_it_is_made(
-    command: str, script: Script
+    command: str, script: Script, room: None
 ) -> None:
     name = script.take()
     path = script.folder / name / "manifest.json"
@@ -376,11 +391,11 @@ def test_a_backup_that_cannot_be_tested_is_kept_and_is_no_failure(script: Script
         report = catalogue.parse(script.good("test", BACKUP_NAME=name, **plain).splitlines())
         assert report.backups[0].tested
         assert report.backups[0].tested.ok
-        assert "ALTER ROLE" in catalogue.not_permitted(report)
+        assert "ALTER ROLE" in str(report.hindrance)
     finally:
         script.postgres.run("mlflow", "DROP OWNED BY plain")
         script.postgres.run("postgres", "DROP ROLE plain")
-    assert catalogue.not_permitted(catalogue.parse(script.good("backup").splitlines())) == ""
+    assert catalogue.parse(script.good("backup").splitlines()).hindrance == ""
 
 
 def test_a_restore_that_is_killed_anywhere_leaves_one_whole_database(script: Script) -> None:
@@ -574,3 +589,140 @@ def test_a_quiet_connection_is_kept_open(script: Script) -> None:
         connection.close()
         process.communicate(timeout=60)
     assert process.returncode == 0
+
+
+def test_the_administrator_gets_in_after_a_restore(script: Script, tmp_path: Path) -> None:
+    """With the password of today, whatever it was at the backup. Nobody else's changes."""
+    users = "CREATE TABLE users (username text, password_hash text)"
+    script.postgres.run(
+        "mlflow", users, "INSERT INTO users VALUES ('admin', 'old'), ('ada', 'hers')"
+    )
+    (tmp_path / "keys.json").write_text('{"admin-password": "of then"}')
+    name = script.take()
+    (tmp_path / "keys.json").write_text('{"admin-password": "of today"}')
+    hashed = "scrypt:32768:8:1$it's$\\0f"
+    said = json.dumps({"username": "admin", "password_hash": hashed})
+    (tmp_path / "admin.json").write_text(said)
+    script.good("test", BACKUP_NAME=name)
+    output = script.good("prepare", BACKUP_NAME=name)
+    assert "scrypt" not in output
+    script.good("swap", BACKUP_NAME=name)
+    found = script.postgres.run("mlflow", "SELECT * FROM users ORDER BY 1")
+    assert found == [("ada", "hers"), ("admin", hashed)]
+    # It is left as it was where it was the same one: MLflow's own hash of it, made then.
+    name = script.take()
+    (tmp_path / "admin.json").write_text(said.replace("scrypt", "other"))
+    for command in ("prepare", "swap"):
+        script.good(command, BACKUP_NAME=name)
+    assert script.postgres.run("mlflow", "SELECT * FROM users ORDER BY 1") == found
+
+
+def test_a_manifest_tells_which_keys_it_needs(script: Script, tmp_path: Path) -> None:
+    keys = SCRIPT.with_name("keys.py")
+
+    def today(**given: str) -> None:
+        command = [sys.executable, str(keys), str(tmp_path)]
+        subprocess.run(command, env={"PATH": "", **given}, check=True)
+
+    today(MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY="one", MLFLOW_CRYPTO_KEK_PASSPHRASE="two")
+    name = script.take()
+    made = {key: fingerprint(key, value) for key, value in (
+        ("webhook-encryption-key", b"one"), ("kek-passphrase", b"two"))}  # fmt: skip
+    assert manifest(script, name)["keys"] == made
+
+    def other() -> dict[str, str]:
+        return catalogue.other_keys(
+            catalogue.parse(script.good("check", BACKUP_NAME=name).splitlines())
+        )
+
+    assert other() == {}
+    today(MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY="one", MLFLOW_CRYPTO_KEK_PASSPHRASE="three")
+    assert other() == {"kek-passphrase": made["kek-passphrase"]}
+
+
+def test_a_copy_for_a_rehearsal_stays_when_all_of_it_is_there(script: Script) -> None:
+    name = script.take()
+    # What an earlier one left.
+    script.good("rehearse", BACKUP_NAME=name)
+    report = catalogue.parse(script.good("rehearse", BACKUP_NAME="latest").splitlines())
+    assert report.chosen == name
+    assert script.databases() == {"mlflow", "mlflow_rehearsal"}
+    counted = "SELECT count(*) FROM runs"
+    assert script.postgres.run("mlflow_rehearsal", counted) == [(20000,)]
+    # Who is in it keeps it; when nobody is, the next test of a backup drops it.
+    session = script.postgres.connect("mlflow_rehearsal")
+    script.good("test", BACKUP_NAME=name)
+    assert script.databases() == {"mlflow", "mlflow_rehearsal"}
+    session.close()
+    time.sleep(0.5)
+    script.good("test", BACKUP_NAME=name)
+    assert script.databases() == {"mlflow"}
+    # One that is damaged leaves none.
+    (script.folder / name / "tracking.dump").write_bytes(b"not a dump")
+    assert script.run("rehearse", BACKUP_NAME=name).returncode == 1
+    assert script.databases() == {"mlflow"}
+
+
+def test_somebody_else_s_database_of_that_name_is_left_alone(script: Script) -> None:
+    name = script.take()
+    script.postgres.run("postgres", "CREATE DATABASE mlflow_rehearsal")
+    script.postgres.run("mlflow_rehearsal", "CREATE TABLE theirs (id int)")
+    done = script.run("rehearse", BACKUP_NAME=name)
+    assert done.returncode == 1
+    assert "there is a database mlflow_rehearsal with 1 tables" in done.stderr
+    script.good("test", BACKUP_NAME=name)
+    assert script.postgres.run("mlflow_rehearsal", "SELECT count(*) FROM theirs") == [(0,)]
+
+
+# Limits that a role may have for everyday queries; the last one from Postgres 17 on.
+LIMITS = ("statement_timeout", "idle_in_transaction_session_timeout", "transaction_timeout")
+
+
+def test_a_role_s_limits_do_not_decide_over_a_backup(script: Script) -> None:
+    known = "SELECT name FROM pg_settings WHERE name = ANY (%s)"
+    connection = script.postgres.connect()
+    cursor = connection.cursor()
+    cursor.execute(known, [list(LIMITS)])
+    limits = [name for (name,) in cursor.fetchall()]
+    connection.close()
+    assert "statement_timeout" in limits
+    for limit in limits:
+        script.postgres.run("postgres", f"ALTER DATABASE mlflow SET {limit} = '300ms'")
+    locking = script.postgres.connect("mlflow")
+    cursor = locking.cursor()
+    cursor.execute(
+        "; ".join(["BEGIN", *(f"SET LOCAL {limit} = 0" for limit in limits)])
+        + "; LOCK TABLE runs IN ACCESS EXCLUSIVE MODE"
+    )
+    process = script.start("backup")
+    try:
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        until(lambda: script.postgres.run("postgres", waiting), process)
+        # pg_dump waits for the table, and the session whose snapshot it is sits in its transaction.
+        time.sleep(1)
+        assert process.poll() is None
+    finally:
+        cursor.execute("ROLLBACK")
+        locking.close()
+        _output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert script.names() != []
+
+
+def test_a_backup_that_hangs_does_not_hold_up_the_next_ones(script: Script) -> None:
+    """One that waits for a table gives up after a minute; else the deadline of its Job ends it."""
+    job = yaml.safe_load((SCRIPT.parent / "cronjob/backup-cronjob.yml").read_text())["spec"]
+    assert job["concurrencyPolicy"] == "Forbid"
+    assert job["jobTemplate"]["spec"]["activeDeadlineSeconds"] > 0
+    hung = script.start("backup")
+    # As one whose server is gone without a word.
+    until(lambda: list(script.folder.glob(".taking-*")), hung)
+    os.killpg(hung.pid, signal.SIGSTOP)
+    done = script.run("backup", BACKUP_LOCK_WAIT="1")
+    assert done.returncode == 1
+    assert "another backup is being taken or tested" in done.stderr
+    # What Kubernetes does at the deadline, and after the time to end in peace.
+    kill(hung)
+    name = script.take()
+    assert script.names() == [name]
+    assert not list(script.folder.glob(".taking-*"))

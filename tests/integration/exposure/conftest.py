@@ -256,6 +256,8 @@ def mlflow(site: Site, postgres: Postgres, database: str) -> Iterator[None]:
         **postgres.environment(database),
         "PGHOST": "127.0.0.1",
         "PGPORT": str(postgres.port),
+        # The bundled Postgres has TLS; this one listens on loopback only, and has none.
+        "PGCHANNELBINDING": "disable",
         "MLFLOW_ARTIFACTS_DESTINATION": str(site.folder / "artifacts"),
         "MLFLOW_WORKERS": "1",
         # In a cluster the proxy is another machine, whose headers MLflow does not trust.

@@ -18,6 +18,7 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._release.rotation imp
     count_input,
     new_value,
     reencrypt_input,
+    reopen_input,
 )
 from cryptography.fernet import Fernet
 
@@ -31,12 +32,12 @@ def database(tmp_path: Path) -> Path:
     return path
 
 
-def in_the_pod(database: Path, given: str) -> dict[str, dict[str, int]]:
+def in_the_pod(database: Path, given: str, **keys: str) -> dict[str, dict[str, int]]:
     """Run what runs in a server's container, on a database that knows no row locks."""
     done = subprocess.run(
         [sys.executable, "-c", REENCRYPT.replace(" FOR UPDATE", "")],
         input=given,
-        env={**os.environ, "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{database}"},
+        env={**os.environ, **keys, "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{database}"},
         capture_output=True,
         text=True,
         timeout=120,
@@ -85,3 +86,20 @@ def test_what_was_encrypted_is_encrypted_anew_once(database: Path) -> None:
     assert ciphers[1].decrypt(webhooks["old"]) == b"one"
     assert ciphers[1].decrypt(webhooks["new"]) == b"two"
     assert crypto.unwrap_dek(wrapped, keks[1]) == dek
+
+
+def test_a_restored_backup_is_opened_with_its_keys_and_closed_with_the_pods(database: Path) -> None:
+    pytest.importorskip("mlflow.utils.crypto")
+    old, new = new_value("webhook-encryption-key"), new_value("webhook-encryption-key")
+    with sqlite3.connect(database) as connection:
+        secret = Fernet(old).encrypt(b"one").decode()
+        connection.execute("INSERT INTO webhooks VALUES ('w', ?)", (secret,))
+    said = in_the_pod(
+        database,
+        reopen_input({"webhook-encryption-key": old}),
+        MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY=new.decode(),
+    )
+    assert said == {"webhooks": {"rows": 1, "changed": 1, "unreadable": 0}}
+    with sqlite3.connect(database) as connection:
+        ((value,),) = connection.execute("SELECT secret FROM webhooks").fetchall()
+    assert Fernet(new).decrypt(value.encode()) == b"one"

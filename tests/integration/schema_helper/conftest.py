@@ -21,7 +21,9 @@ from typing import Any, NoReturn
 
 import pytest
 
-SCRIPT = Path(__file__).parents[3] / "kustomize" / "base" / "schema.py"
+ROOT = Path(__file__).parents[3]
+# A changed one, when the tests themselves are tried: see tests/tools/mutants.py.
+SCRIPT = Path(os.environ.get("MLFLOW_TEST_SCHEMA") or ROOT / "kustomize/base/schema.py")
 USER = "mlflow"
 # Characters that a URL, a shell and SQL each treat in a way of their own.
 PASSWORD = "s3cr%t/p@ss'\"$x"
@@ -174,17 +176,31 @@ class Server:
     def kill(self) -> None:
         """End all of its processes at once, with SIGKILL."""
         note = self.data / "postmaster.pid"
-        main = int(note.read_text().split()[0])
-        os.kill(main, signal.SIGSTOP)  # It starts no more of them.
-        children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
-        pids = (main, *map(int, children))
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not any(alive(pid) for pid in pids))
+        kill_all(int(note.read_text().split()[0]))
         # Postgres does this itself, unless the machine's first process is slow to bury the dead:
         # they still have their numbers then.
         note.unlink()
+
+
+def kill_all(first: int) -> None:
+    """End a process and all that it started, with SIGKILL, and return when none of them is left.
+
+    As when a container ends. The group of processes is not enough: each of Postgres' children
+    leaves its parent's, and one that outlives it by a moment may still hold the port.
+    """
+    found: list[int] = []
+    new = [first]
+    while new:
+        pid = new.pop()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)  # It starts no more of them.
+        found.append(pid)
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            new += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not any(alive(pid) for pid in found))
 
 
 def alive(pid: int) -> bool:

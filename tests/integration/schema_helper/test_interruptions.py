@@ -251,6 +251,28 @@ def test_a_blocked_migration_names_who_blocks_it_and_ends(
     assert postgres.contents(name) == upgrade.untouched
 
 
+def test_nobody_queues_for_long_behind_a_blocked_migration(
+    postgres: Postgres, blocked: tuple[str, int], upgrade: Upgrade
+) -> None:
+    """A long reader, as a nightly dump is, keeps the migration waiting, and nobody else with it."""
+    name, pid = blocked
+    migrating = postgres.start("migrate", name)
+    wait_until(lambda: migrating.said(f"session {pid}"))
+    # Much less than the migration waits, and more than a busy machine takes to answer.
+    limit = "SET statement_timeout = '20s'"
+    writes = "UPDATE trace_info SET request_id = request_id WHERE false"
+    for _turn in range(4):
+        postgres.run(name, limit, "SELECT count(*) FROM trace_info")
+        postgres.run(name, limit, writes)
+    assert not (migrating.folder / "status").exists()
+    assert postgres.helper("status", name).state == "behind"
+    postgres.run("postgres", f"SELECT pg_terminate_backend({pid})")
+    done = migrating.ended()
+    assert (done.status, done.state) == (0, "at_head"), done.stderr
+    assert f"blocked by session {pid} (application 'somebodys notebook'" in done.stderr
+    assert postgres.contents(name) == upgrade.at_head
+
+
 def test_a_blocked_migration_goes_on_when_it_can(
     postgres: Postgres, blocked: tuple[str, int], upgrade: Upgrade
 ) -> None:

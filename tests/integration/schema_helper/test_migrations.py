@@ -110,6 +110,8 @@ def test_who_migrates_is_named(postgres: Postgres, behind: str) -> None:
         cursor.execute("LOCK TABLE runs, experiments, trace_info IN SHARE MODE")
         migrating = postgres.start("migrate", name)
         wait_until(lambda: postgres.run(name, LOCKS) == [(1,)])
+        # It would step back from those tables after two seconds, to try again.
+        migrating.send_signal(signal.SIGSTOP)
         done = postgres.helper("status", name)
         assert done.state == "behind"
         assert "being initialised or migrated now by" in done.verdict["tracking"]["detail"]
@@ -117,6 +119,7 @@ def test_who_migrates_is_named(postgres: Postgres, behind: str) -> None:
         assert (second.status, started(second.stderr)) == (3, 0)
     finally:
         connection.close()
+        migrating.send_signal(signal.SIGCONT)
     assert migrating.ended().status == 0
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
 
 import pytest
 
-from .conftest import OLD_PYTHON, PASSWORD, PYTHON, Postgres, free_port
+from .conftest import OLD_PYTHON, PASSWORD, PYTHON, SCRIPT, Postgres, free_port
 
 pytestmark = pytest.mark.integration
 
-SCRIPT = Path(__file__).parents[3] / "kustomize" / "base" / "schema.py"
 COLUMN = "ALTER TABLE runs ADD COLUMN of_a_newer_mlflow integer"
 
 
@@ -63,6 +61,30 @@ def test_empty(postgres: Postgres) -> None:
     done = postgres.helper("status", postgres.create())
     assert (done.status, done.state) == (3, "empty")
     assert done.verdict["tracking"]["current"] is None
+
+
+def test_tables_out_of_reach_are_not_initialised_anew(postgres: Postgres, at_head: str) -> None:
+    """As after a restore that lost the database's search_path."""
+    database = postgres.create(at_head)
+    tables = [name for (name,) in postgres.run(
+        database, "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace ="
+        " 'public'::regnamespace")]  # fmt: skip
+    moves = [f"ALTER TABLE {name} SET SCHEMA tracking" for name in tables]
+    postgres.run(database, "CREATE SCHEMA tracking", *moves)
+    for command in ("status", "wait", "migrate"):
+        done = postgres.helper(command, database)
+        assert (done.status, done.state) == (3, "partial")
+        assert "are in schema tracking" in done.verdict["tracking"]["detail"]
+    assert postgres.run(database, "SELECT 1 FROM pg_tables WHERE schemaname = 'public'") == []
+    # As it was.
+    postgres.run("postgres", f"ALTER DATABASE {database} SET search_path = tracking")
+    assert postgres.helper("status", database).state == "at_head"
+    # Somebody else's, in a database that is shared, is not ours to speak of.
+    postgres.run("postgres", f"ALTER DATABASE {database} RESET search_path")
+    postgres.run("postgres", "CREATE ROLE neighbour LOGIN PASSWORD 'neighbour'")
+    postgres.run(database, "GRANT CREATE ON SCHEMA public TO neighbour")
+    where = {"PGUSER": "neighbour", "PGPASSWORD": "neighbour"}
+    assert postgres.helper("status", database, None, **where).state == "empty"
 
 
 def test_at_head(postgres: Postgres, at_head: str) -> None:
@@ -141,6 +163,56 @@ def test_a_role_without_rights_is_denied(postgres: Postgres, at_head: str) -> No
     done = postgres.helper("wait", at_head, PGUSER="stranger", PGPASSWORD="x")
     assert (done.status, done.state) == (3, "denied")
     assert "alembic_version" in done.verdict["tracking"]["detail"]
+
+
+@pytest.mark.parametrize("command", ["status", "wait", "migrate"])
+def test_a_role_that_may_make_no_tables_is_told_at_once(postgres: Postgres, command: str) -> None:
+    """From Postgres 15 on nobody may in the schema public, but the database's owner."""
+    name = postgres.create()
+    role = f"newcomer_{command}"
+    postgres.run(
+        name, f"CREATE ROLE {role} LOGIN PASSWORD 'x'", "REVOKE CREATE ON SCHEMA public FROM PUBLIC"
+    )
+    done = postgres.helper(command, name, PGUSER=role, PGPASSWORD="x", MLOPS_SCHEMA_TIMEOUT="600")
+    assert (done.status, done.state) == (3, "denied"), done.stderr
+    detail = done.verdict["tracking"]["detail"]
+    assert "permission denied" in detail
+    grant = f"GRANT USAGE, CREATE ON SCHEMA public TO {role}"
+    assert detail.endswith(grant)
+    # What it says helps.
+    postgres.run(name, grant)
+    done = postgres.helper("wait", name, PGUSER=role, PGPASSWORD="x")
+    assert (done.status, done.state) == (0, "at_head"), done.stderr
+
+
+def test_tables_of_another_role_are_told_at_once(postgres: Postgres, behind: str) -> None:
+    """It may read and write all, but only their owner may change them."""
+    name = postgres.create(behind)
+    postgres.run(
+        name,
+        "CREATE ROLE guest LOGIN PASSWORD 'x'",
+        "GRANT ALL ON SCHEMA public TO guest",
+        "GRANT ALL ON ALL TABLES IN SCHEMA public TO guest",
+    )
+    done = postgres.helper(
+        "migrate", name, PGUSER="guest", PGPASSWORD="x", MLOPS_SCHEMA_TIMEOUT="600"
+    )
+    assert (done.status, done.state) == (3, "denied"), done.stderr
+    assert "must be owner of" in done.verdict["tracking"]["detail"]
+
+
+def test_a_name_may_hold_what_addresses_use(postgres: Postgres) -> None:
+    """Azure's user@server, for one: it comes by a variable of its own, in no address."""
+    name = postgres.create()
+    user, password = "me@corp:1/x", "p@ss/w:rd?%"
+    postgres.run(
+        name,
+        f"CREATE ROLE \"{user}\" LOGIN PASSWORD '{password}'",
+        f'ALTER DATABASE {name} OWNER TO "{user}"',
+        f'GRANT ALL ON SCHEMA public TO "{user}"',
+    )
+    done = postgres.helper("wait", name, PGUSER=user, PGPASSWORD=password)
+    assert (done.status, done.state) == (0, "at_head"), done.stderr
 
 
 def test_unreachable_is_waited_for_and_then_told(postgres: Postgres) -> None:

@@ -23,31 +23,31 @@ def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-def test_what_is_left_out_is_there(runner: ModuleType) -> None:
-    assert set(runner.REST) < runner.SCENARIOS
-    assert set(runner.TAKES) < runner.SCENARIOS
-    assert set(runner.ALONE) < runner.SCENARIOS
+def test_the_names_are_those_of_scenarios(runner: ModuleType) -> None:
+    for names in (runner.ESSENTIAL, runner.UNPROVEN, runner.TAKES, runner.ALONE):
+        assert set(names) < runner.SCENARIOS
 
 
 def test_what_is_left_out_has_its_turn(runner: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "UNPROVEN", ())
+    rest = runner.SCENARIOS - set(runner.ESSENTIAL)
     firsts = set()
-    for turn in range(len(runner.REST)):
+    for turn in range(len(rest)):
         share = runner.share(turn)
-        assert sorted(share) == sorted(runner.REST)
+        assert sorted(share) == sorted(rest)
         # As many begin at once as there are clusters.
         firsts |= set(share[: len(runner.CLUSTERS)])
-    assert firsts == set(runner.REST)
+    assert firsts == rest
 
 
 def test_what_is_not_proven_has_no_turn(
     runner: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert set(runner.UNPROVEN) < runner.SCENARIOS
-    monkeypatch.setattr(runner, "UNPROVEN", runner.REST[:2])
-    for turn in range(len(runner.REST)):
-        assert sorted(runner.share(turn)) == sorted(runner.REST[2:])
-    monkeypatch.setattr(runner, "UNPROVEN", runner.REST)
+    rest = sorted(runner.SCENARIOS - set(runner.ESSENTIAL))
+    monkeypatch.setattr(runner, "UNPROVEN", rest[:2])
+    for turn in range(len(rest)):
+        assert sorted(runner.share(turn)) == rest[2:]
+    monkeypatch.setattr(runner, "UNPROVEN", rest)
     assert runner.share(5) == []
 
 
@@ -97,6 +97,20 @@ def test_without_a_time_all_run(runner: ModuleType, begun: list[str]) -> None:
     assert sorted(begun) == ["leaks", "rotate"]
 
 
+def test_nothing_runs_beside_one_that_has_to_be_alone(
+    runner: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "ALONE", ("faults",))
+
+    def running(*names: str) -> list[Any]:
+        return [runner.Scenario(name, None, Path(), 0.0) for name in names]
+
+    assert runner.next_one(["faults", "lock"], running()) == "faults"
+    assert runner.next_one(["faults", "lock"], running("restore")) == "lock"
+    assert runner.next_one(["faults"], running("restore")) is None
+    assert runner.next_one(["lock"], running("faults")) is None
+
+
 @pytest.mark.parametrize(
     ("failed", "until", "shared"), [(0, None, False), (0, 2e9, True), (1, 2e9, False)]
 )
@@ -117,12 +131,11 @@ def test_the_share_comes_after_what_make_test_runs(
     monkeypatch.setattr(runner, "remove_clusters", lambda: None)
     monkeypatch.setattr(runner, "leftovers", list)
     runner.molecule(until=until)
-    first = {name for names, _until in calls[:2] for name in names}
-    assert first == runner.SCENARIOS - set(runner.REST) - set(runner.UNPROVEN)
-    assert (len(calls) == 3) is shared
+    assert set(calls[0][0]) == set(runner.ESSENTIAL) - set(runner.UNPROVEN)
+    assert (len(calls) == 2) is shared
     if shared:
-        assert set(calls[2][0]) == set(runner.REST) - set(runner.UNPROVEN)
-        assert calls[2][1] == until
+        assert set(calls[1][0]) == runner.SCENARIOS - set(runner.ESSENTIAL) - set(runner.UNPROVEN)
+        assert calls[1][1] == until
 
 
 def test_an_interruption_is_a_failure_in_the_last_line(
@@ -137,3 +150,69 @@ def test_an_interruption_is_a_failure_in_the_last_line(
     with pytest.raises(SystemExit):
         runner.main()
     assert capsys.readouterr().out.splitlines()[-1] == "5 passed, 1 failed"
+
+
+def test_the_end_names_what_failed(
+    runner: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    def unit() -> Any:
+        report = tmp_path / "report.xml"
+        report.write_text(
+            '<testsuites><testsuite tests="2" failures="1"><testcase classname="tests.a" name="b">'
+            '<failure message="assert 1 == 2"/></testcase>'
+            '<testcase classname="tests.a" name="c"/></testsuite></testsuites>'
+        )
+        return runner.counted(report, succeeded=False)
+
+    stages = {"sanity": lambda: runner.Count(failed=1), "unit": unit}
+    monkeypatch.setattr(runner, "STAGES", stages)
+    monkeypatch.setattr(runner, "be_stopped_by", lambda *_signals: None)
+    monkeypatch.setattr(runner.sys, "argv", ["test.py", "--only", "sanity", "unit"])
+    assert runner.main() == 1
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        "failed: sanity",
+        "failed: tests.a::b: 'assert 1 == 2'",
+        "1 passed, 2 failed",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "core"),
+    [([], None), (["--all"], "each"), (["--until=9"], "2.21"), (["--only", "versions"], "each")],
+)
+def test_other_versions_are_tried_before_a_release_and_in_turns(
+    runner: ModuleType, monkeypatch: pytest.MonkeyPatch, arguments: list[str], core: str | None
+) -> None:
+    tried = []
+
+    def pytest_stage(*_arguments: str) -> Any:
+        tried.append(runner.os.environ.get("MLFLOW_TEST_VERSIONS", "each"))
+        return runner.Count(passed=1)
+
+    stages = {"unit": lambda: runner.Count(passed=1), "versions": runner.versions}
+    monkeypatch.setattr(runner, "STAGES", stages)
+    monkeypatch.setattr(runner, "pytest", pytest_stage)
+    monkeypatch.setattr(runner, "commits", lambda: 6)
+    monkeypatch.setattr(runner, "PROVEN_CORES", ("2.18", "2.20", "2.21", "2.17"))
+    monkeypatch.setattr(runner, "be_stopped_by", lambda *_signals: None)
+    monkeypatch.setattr(runner.sys, "argv", ["test.py", *arguments])
+    monkeypatch.setenv("MLFLOW_TEST_VERSIONS", "")
+    monkeypatch.delenv("MLFLOW_TEST_VERSIONS")
+    assert runner.main() == 0
+    assert tried == ([core] if core else [])
+
+
+def test_continuous_integration_tries_no_version_that_is_not_proven(
+    runner: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(runner, "PROVEN_CORES", ())
+    assert runner.versions(3) == runner.Count()
+    assert "no other ansible-core is proven yet" in capsys.readouterr().out
+
+
+def test_what_is_proven_has_a_lock(runner: ModuleType) -> None:
+    locks = {path.stem.partition("-")[2] for path in ROOT.glob("tests/versions/*-2.*.txt")}
+    assert set(runner.PROVEN_CORES) <= locks

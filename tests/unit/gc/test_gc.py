@@ -139,6 +139,31 @@ def test_it_does_not_keep_a_migration_waiting(
     assert verdict["deleted"] == {"runs": 1}
 
 
+def test_its_own_time_limit_is_not_taken_for_an_error_of_one_run(
+    monkeypatch: pytest.MonkeyPatch, called: Called
+) -> None:
+    """MLflow catches what goes wrong with a run's artifacts, to go on with the next run."""
+    helper(monkeypatch)
+
+    def main(args: list[str], **_: object) -> None:
+        for _run in range(2):
+            with contextlib.suppress(Exception):
+                time.sleep(30)
+
+    monkeypatch.setattr(called, "main", main)
+    status, verdict = gc.run(schema, {**ENVIRONMENT, "MLOPS_GC_SECONDS": "1"})
+    assert (status, verdict["ok"], verdict["unfinished"]) == (0, True, "not done in 1 s")
+
+
+@pytest.mark.parametrize(("value", "all_of_them"), [("true", True), ("1", True), ("false", False)])
+def test_with_workspaces_it_looks_into_each(
+    monkeypatch: pytest.MonkeyPatch, called: Called, value: str, all_of_them: bool
+) -> None:
+    helper(monkeypatch)
+    assert gc.run(schema, {**ENVIRONMENT, "MLFLOW_ENABLE_WORKSPACES": value})[0] == 0
+    assert ("--all-workspaces" in called[0]) is all_of_them
+
+
 def test_a_failure_tells_no_password(monkeypatch: pytest.MonkeyPatch, called: Called) -> None:
     def fail(args: list[str], **_: object) -> None:
         raise RuntimeError(f"cannot connect to {args[1]}")

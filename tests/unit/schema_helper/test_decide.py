@@ -24,6 +24,7 @@ def state(schema: ModuleType, name: str = "TRACKING", **facts: Any) -> tuple[str
             frozenset(facts.get("tables", ())),
             facts.get("has_rows"),
             tuple(facts.get("newer", ())),
+            tuple(facts.get("elsewhere", ())),
         ),
     )
     assert verdict.head == "r3"
@@ -35,6 +36,9 @@ def state(schema: ModuleType, name: str = "TRACKING", **facts: Any) -> tuple[str
     [
         ({}, "empty"),
         ({"tables": AUTH_TABLES}, "empty"),  # basic auth may share the database
+        ({"elsewhere": ["schema old"]}, "partial"),  # out of search_path's reach
+        ({"tables": AUTH_TABLES, "elsewhere": ["schema old"]}, "partial"),
+        ({"revisions": ["r3"], "tables": TABLES, "elsewhere": ["schema old"]}, "at_head"),
         ({"tables": INITIAL, "has_rows": False}, "empty"),  # an initialisation was cut off
         ({"tables": {"experiments"}, "has_rows": False}, "empty"),
         ({"tables": INITIAL, "has_rows": True}, "partial"),

@@ -187,7 +187,10 @@ def test_wrong_arguments(
     schema: ModuleType, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert schema.main(arguments) == 2
-    assert "usage: schema.py {status,wait,migrate,revisions}" in capsys.readouterr().err
+    assert (
+        "usage: schema.py {status,compare,wait,migrate,rehearse,revisions}"
+        in capsys.readouterr().err
+    )
 
 
 def test_what_an_image_knows_is_told_without_a_database(

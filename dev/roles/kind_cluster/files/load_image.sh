@@ -4,12 +4,16 @@
 set -euo pipefail
 engine=$1 cluster=$2 work=$3 image=$4
 shift 4
-node=$cluster-control-plane
+mapfile -t nodes < <(kind get nodes --name="$cluster" 2>/dev/null)
 id=$("$engine" image inspect --format '{{.Id}}' "$image")
 # A name of ours in the node that carries the image's id: this very content is there.
 marker=localhost/mlops-mlflow/loaded:${id#sha256:}
-in_node() { "$engine" exec "$node" ctr --namespace=k8s.io images "$@" 2>/dev/null; }
-if [ -n "$(in_node list --quiet "name==$marker")" ]; then exit 0; fi
+in_node() { "$engine" exec "$1" ctr --namespace=k8s.io images "${@:2}" 2>/dev/null; }
+missing=
+for node in "${nodes[@]}"; do
+  if [ -z "$(in_node "$node" list --quiet "name==$marker")" ]; then missing=1; fi
+done
+if [ -z "$missing" ]; then exit 0; fi
 
 mkdir -p "$work"
 archive=$(mktemp "$work/image-XXXXXX.tar")
@@ -23,7 +27,9 @@ kind load image-archive --name="$cluster" "$archive"
 full=$image
 # containerd knows images of Docker Hub by their full name.
 case $image in */*/*) ;; */*) full=docker.io/$image ;; *) full=docker.io/library/$image ;; esac
-for name in "$@" "$marker"; do
-  if [ "$name" != "$full" ]; then in_node tag --force "$full" "$name" >/dev/null; fi
+for node in "${nodes[@]}"; do
+  for name in "$@" "$marker"; do
+    if [ "$name" != "$full" ]; then in_node "$node" tag --force "$full" "$name" >/dev/null; fi
+  done
 done
 echo loaded

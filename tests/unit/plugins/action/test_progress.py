@@ -13,8 +13,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._release.progress import ProgressAction
 
 ROOT = Path(__file__).parents[4]
 ACTION = """
@@ -110,3 +113,43 @@ def test_lines_are_shown_while_the_module_runs(plugins: Path, connection: str) -
     # The result stays readable for programs, and nothing is left behind.
     result = json.loads(output)["plays"][0]["tasks"][0]["hosts"]["host"]
     assert not Path(result["path"]).exists()
+
+
+FAILED = {
+    "failed": True,
+    "msg": "one long line",
+    "failure": {"reason": "image_pull", "kind": "Pod", "name": "x", "message": "no such image"},
+    "timeline": [{"at": 1, "object": "Pod/x", "event": "pulling"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("collection", "verbosity", "failed_when", "kept"),
+    [
+        # In our own roles a person reads it, who can ask for more with -v.
+        ("mlops.mlflow", 0, [], {"failed", "changed", "msg"}),
+        ("mlops.mlflow", 1, [], {*FAILED, "changed"}),
+        # Where a task goes on with it, and in the roles of others, it is whole.
+        ("mlops.mlflow", 0, [False], set(FAILED)),
+        ("their.own", 0, [], set(FAILED)),
+        (None, 0, [], set(FAILED)),
+    ],
+)
+def test_a_failure_is_printed_in_few_lines(
+    collection: str | None,
+    verbosity: int,
+    failed_when: list[bool],
+    kept: set[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    action: Any = ProgressAction.__new__(ProgressAction)
+    action._task = SimpleNamespace(async_val=0, failed_when=failed_when)
+    action._connection = SimpleNamespace(transport="local", become=None)
+    action._display = SimpleNamespace(verbosity=verbosity)
+    monkeypatch.setattr(ProgressAction, "_run_here", lambda *_arguments: dict(FAILED))
+    variables = {"ansible_collection_name": collection} if collection else {}
+    result = action.run(None, variables)
+    assert set(result) == kept
+    assert result["failed"] is True
+    if "changed" in kept:
+        assert result["msg"].splitlines()[:2] == ["image_pull: Pod/x:", "no such image"]

@@ -44,8 +44,8 @@ def test_every_overlay(name: str) -> None:
     assert not result.get("failed"), result["msg"]
     assert result["namespace"] == f"mlflow-{name}"
     assert result["version"] == "3.17.2"
-    assert result["migration_job"].startswith("mlflow-migration-3.17.2-")
-    assert result["smoke_test_job"].startswith("mlflow-smoke-test-3.17.2-")
+    assert result["migration_job"].startswith("mlflow-migration-3-17-2-")
+    assert result["smoke_test_job"].startswith("mlflow-smoke-test-3-17-2-")
     assert result["stages"]["config"][0]["kind"] == "Namespace"
     assert [item["name"] for item in result["secrets"]] == (
         ["mlflow-credentials"] if name == "development" else []
@@ -80,8 +80,7 @@ def test_all_settings_at_once() -> None:
         resources={"requests": {"cpu": 1}, "limits": {"memory": "3Gi"}},
         config={"MLFLOW_WORKERS": 3, "MLFLOW_DISABLE_TELEMETRY": False},
         hosts=["mlflow.example.org"],
-        service_type="NodePort",
-        node_port=30123,
+        service={"type": "NodePort", "nodePort": 30123},
         storage_class="fast",
         artifact_storage_size="70Gi",
         database_storage_size="80Gi",

@@ -31,7 +31,12 @@ class MemoryCluster(Api):
         self.objects: dict[str, Object] = {}
         self.calls: list[tuple[str, str, dict[str, str]]] = []
         self.answers: dict[tuple[str, str], Answer] = {}
+        self._sent: list[tuple[str, Any]] = []
         self._versions = itertools.count(1)
+
+    def sent(self, path: str) -> list[Object]:
+        """Return what was written to paths that end so, dry runs included."""
+        return [body for where, body in self._sent if where.endswith(path) and body]
 
     @property
     def host(self) -> str:
@@ -42,7 +47,7 @@ class MemoryCluster(Api):
         return [
             path
             for method, path, query in self.calls
-            if method not in ("GET",) and "dryRun" not in query
+            if method != "GET" and "dryRun" not in query and "accessreviews" not in path
         ]
 
     def put(self, path: str, item: Object, *managers: tuple[str, str]) -> Object:
@@ -76,6 +81,7 @@ class MemoryCluster(Api):
         query = query or {}
         self.requests += 1
         self.calls.append((method, path, query))
+        self._sent.append((path, copy.deepcopy(body)))
         if (method, path) in self.answers:
             return self.answers[(method, path)]
         there = self.objects.get(path)

@@ -37,6 +37,7 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._wait.engine import (
     Seen,
 )
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict import Target
+from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers import said
 
 Object = dict[str, t.Any]
 Result = dict[str, t.Any]
@@ -196,7 +197,20 @@ def play(
 ) -> Result:
     """Play a stream to the engine, and return the result of the wait."""
     several = [targets] if isinstance(targets, Target) else list(targets)
-    return Player(steps, several, **more).run()
+    result = Player(steps, several, **more).run()
+    said.compare(_end_of(result))
+    return result
+
+
+def _end_of(result: Result) -> str:
+    """Return how a wait ended, and when, with all that a person gets to read of it."""
+    states = [f"{one['kind']}: {one['status']}, {one['message']}" for one in result["resources"]]
+    return "\n".join([f"{result['elapsed']:.1f} s, {outcome(result)}", told(result), *states])
+
+
+def web(first: Object, *more: Object, **options: t.Any) -> Result:
+    """Wait for a rollout whose pod stays as it is."""
+    return play([(0, [deployment(), replica_set(), first, *more])], **options)
 
 
 def outcome(result: Result) -> str:

@@ -9,20 +9,11 @@ import random
 import typing as t
 
 import pytest
-from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import (
-    CLAIM,
-    EVENT,
-    POD,
-    Kind,
-)
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import CLAIM, EVENT, POD, Kind
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait import shape
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.hints import telling_line
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.state import Clock, State
-from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict import (
-    Rules,
-    Target,
-    judge,
-)
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict import Rules, Target, judge
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.watch import slim
 from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.streams import (
     DB,

@@ -10,11 +10,7 @@ import typing as t
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import Kind
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import Tracker
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.state import Clock, State
-from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict import (
-    Rules,
-    Target,
-    judge,
-)
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict import Rules, Target, judge
 from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.rollouts import Rollout
 from ansible_collections.mlops.mlflow.tests.unit.plugins.module_utils.test_verdict import (
     WALL,

@@ -13,7 +13,7 @@ import typing as t
 import pytest
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import ApiError
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import DEPLOYMENT, JOB
-from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow import readiness
+from ansible_collections.mlops.mlflow.plugins.module_utils._mlflow import images, readiness
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait import schema as _schema
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict import Target
 
@@ -188,6 +188,31 @@ def test_nobody_answers(mlflow: Mlflow) -> None:
     assert reason(check(mlflow)) == "http_unready"
 
 
+@pytest.mark.parametrize(
+    ("image", "version", "ready"),
+    [
+        ("registry.example.org/team/mlflow:1.4.0", "", True),
+        ("registry.example.org/team/mlflow:1.4.0", "3.17.2", True),
+        ("registry.example.org/team/mlflow:1.4.0", "3.16.1", False),
+        ("ghcr.io/mlflow/mlflow:v3.16.1-full", "", False),
+        ("ghcr.io/mlflow/mlflow:v3.17.2-full", "", True),
+    ],
+)
+def test_the_version_is_asked_of_the_server(
+    mlflow: Mlflow, image: str, version: str, ready: bool
+) -> None:
+    """A tag of somebody's own says nothing; who knows the version may say so."""
+    target = Target(DEPLOYMENT, "ns", "mlflow")
+    found = readiness.MlflowCheck(
+        t.cast(t.Any, Helper()), readiness.Server(url=mlflow.url, version=version)
+    )
+    item = pod()
+    item["spec"]["containers"][0]["image"] = image
+    result = found({target: ({"metadata": {}}, [item])})
+    assert result.ready is ready
+    assert result.facts["server"]["version"] == "3.17.2"
+
+
 def test_version_behind_a_login_is_not_needed(mlflow: Mlflow) -> None:
     """With basic authentication, /version may be refused."""
     mlflow.answers["/version"] = (401, "")
@@ -295,17 +320,26 @@ def test_a_database_that_is_being_initialised_is_no_failure(entry: dict[str, str
     ("image", "version"),
     [
         ("ghcr.io/mlflow/mlflow:v3.17.2-full", "3.17.2"),
-        ("localhost:5000/mlflow:3.17.2", "3.17.2"),
-        ("mlflow:3.17.2@sha256:0123", "3.17.2"),
-        ("mlflow:3.18.0rc1", "3.18.0rc1"),
+        ("localhost:5000/mlops-mlflow/mlflow:3.17.2", "3.17.2"),
+        ("mlflow/mlflow:3.17.2@sha256:0123", "3.17.2"),
+        ("registry.example.org/mirror/mlflow/mlflow:3.18.0rc1", "3.18.0rc1"),
+        # A number of somebody's own, which need not be MLflow's.
+        ("registry.example.org/team/mlflow:3.17.2", ""),
+        ("registry.example.org/mlflow:2026.11.24", ""),
         ("mlflow@sha256:0123", ""),
         ("mlflow:latest", ""),
         ("mlflow", ""),
     ],
 )
 def test_version_in_tag(image: str, version: str) -> None:
-    """The version is in the tag, if anywhere."""
-    assert readiness.version_in(image) == version
+    """It is a proof where the image is MLflow's own, or a mirror of it."""
+    assert images.version_in(image) == version
+
+
+def test_a_tag_seems_to_name_a_version() -> None:
+    assert images.version_tagged("registry.example.org/team/mlflow:3.17.2") == "3.17.2"
+    for tag in ("1.4.0", "2026.11.24", "latest"):
+        assert images.version_tagged(f"registry.example.org/team/mlflow:{tag}") == ""
 
 
 def test_address() -> None:

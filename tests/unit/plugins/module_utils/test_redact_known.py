@@ -8,6 +8,7 @@ import os
 import time
 
 import pytest
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s import spellings
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.redact import (
     MASK,
     Redactor,
@@ -154,3 +155,11 @@ def test_known_secrets_cost_little() -> None:
     for secret in secrets:
         assert secret not in redactor(text + secret)
     assert time.process_time() - began < 20
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_search_finds_what_is_masked(spelling: str) -> None:
+    """The hunt for leaks looks for the same spellings."""
+    secret = "Zq7x/Kp2v Wm&5tR9s"
+    assert spellings.is_in(f"x {SPELLINGS[spelling](secret)} y", secret)
+    assert not spellings.is_in(f"x {SPELLINGS[spelling]('Qz7x/another-one')} y", secret)

@@ -5,17 +5,24 @@
 
 from __future__ import annotations
 
+import base64
+from typing import Any
+
 import pytest
 from ansible_collections.mlops.mlflow.plugins.module_utils._release.rotation import (
+    KEPT,
     KEYS,
     USERNAME,
     Plan,
     RotationError,
+    fingerprint,
     let_in,
     other_role,
     plan,
     scram_verifier,
 )
+from ansible_collections.mlops.mlflow.plugins.modules import release_rotation
+from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.memory_cluster import MemoryCluster
 
 NOTHING = Plan({}, {})
 THERE = {key: f"old {key}".encode() for key in KEYS} | {USERNAME: b"mlflow"}
@@ -68,3 +75,39 @@ def test_the_database_is_told_no_password() -> None:
     assert script.endswith("\\q\n")
     with pytest.raises(RotationError, match="must be ASCII"):
         scram_verifier("pässword")
+
+
+MARK = fingerprint("kek-passphrase", b"old")
+SECRETS = "/api/v1/namespaces/here/secrets"
+
+
+def work(cluster: MemoryCluster, **params: Any) -> release_rotation.Rotation:
+    asked = {"fingerprints": {"kek-passphrase": MARK}, "force": False, **params}
+    return release_rotation.Rotation(cluster, {"namespace": "here", **asked}, write=True)
+
+
+def test_a_key_that_a_backup_may_need_is_kept_when_a_rotation_ends() -> None:
+    cluster = MemoryCluster()
+    work(cluster)._keep_for_backups({"kek-passphrase": b"old", "flask-secret-key": b"x"})
+    (made,) = cluster.sent("/secrets")
+    assert made["metadata"]["name"] == KEPT + MARK
+    assert list(made["data"]) == ["kek-passphrase"]
+    # And found by its fingerprint, not by its name alone.
+    cluster.put(f"{SECRETS}/{KEPT}{MARK}", {"data": made["data"]})
+    assert work(cluster).kept() == ({"kek-passphrase": b"old"}, [])
+    cluster.put(
+        f"{SECRETS}/{KEPT}{MARK}", {"data": {"kek-passphrase": base64.b64encode(b"x").decode()}}
+    )
+    with pytest.raises(RotationError, match="encrypted with another kek-passphrase"):
+        work(cluster).kept()
+
+
+def test_a_backup_without_its_keys_is_refused_and_told_how_to_give_them() -> None:
+    with pytest.raises(RotationError) as caught:
+        work(MemoryCluster()).kept()
+    assert "set mlflow_restore_foreign" in str(caught.value)
+    command = (
+        f"kubectl -n here create secret generic mlflow-keys-{MARK} --from-file=kek-passphrase=FILE"
+    )
+    assert str(caught.value).endswith(command)
+    assert work(MemoryCluster(), force=True).kept() == ({}, ["kek-passphrase"])

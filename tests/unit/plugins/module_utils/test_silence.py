@@ -52,14 +52,10 @@ from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.streams import 
     stamp,
     stateful_set,
     waiting,
+    web,
 )
 
 NOT_FOUND = 'Back-off pulling image "postgres:71": ErrImagePull: postgres:71: not found'
-
-
-def web(first: Object, *more: Object, **options: t.Any) -> t.Any:
-    """Wait for a rollout whose pod stays as it is."""
-    return play([(0, [deployment(), replica_set(), first, *more])], **options)
 
 
 # --- What blocks a StatefulSet -------------------------------------------------------------------

@@ -51,11 +51,11 @@ def test_a_loop_is_not_ready_in_the_middle_of_its_run(restarts: int, code: int) 
 @pytest.mark.parametrize(
     ("last", "began", "ready_at"),
     [
-        (ended(1, -35, -27), -6, 4),
-        (ended(1, -35, -27), -60, 0),
+        (ended(1, -35, -20), -6, 11),
+        (ended(1, -35, -20), -60, 0),
         ({"terminated": {"exitCode": 1, "finishedAt": stamp(-7)}}, -6, 4),
         ({"terminated": {"exitCode": 1, "startedAt": None, "finishedAt": None}}, -6, 4),
-        (ended(1, -4000, -7), -6, 0),
+        (ended(1, -4000, -13), -12, 0),
     ],
     ids=["short", "outlasted", "no start", "no times", "long"],
 )

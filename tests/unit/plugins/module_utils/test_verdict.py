@@ -36,6 +36,7 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._wait.verdict import 
     Target,
     judge,
 )
+from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers import said
 
 FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures" / "verdicts"
 CLUSTER = Kind("postgresql.cnpg.io/v1", "Cluster", "clusters")
@@ -184,6 +185,7 @@ class Replay:
 def test_verdict(case: dict[str, t.Any]) -> None:
     """Each fixture ends as it says, and no sooner or later than its tolerance."""
     outcome = Replay(case).run()
+    said.compare(" | ".join([f"{outcome.at:.1f} s", *map(str, outcome[:1] + outcome[2:])]))
     expected = case["expect"]
     if "ready" in expected:
         assert outcome.status == "ready", outcome

@@ -12,12 +12,7 @@ import pytest
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Api
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import POD
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait import watch as _watch
-from ansible_collections.mlops.mlflow.tests.unit.plugins.fake_api import (
-    END,
-    RESET,
-    SILENT,
-    FakeApi,
-)
+from ansible_collections.mlops.mlflow.tests.unit.plugins.fake_api import END, RESET, SILENT, FakeApi
 
 PODS = "/api/v1/namespaces/ns/pods"
 

@@ -4,10 +4,18 @@
 
 from __future__ import annotations
 
+import pathlib
+import typing as t
+
 import pytest
+import yaml
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.redact import redact
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait import hints, schema
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import DEFAULTS, Problem
+
+HINTS = yaml.safe_load(
+    (pathlib.Path(__file__).parents[1] / "fixtures" / "hints.yml").read_text(encoding="utf-8")
+)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +84,25 @@ def test_given_secrets() -> None:
             "failed: Connection refused",
         ),
         (["unable to retrieve container logs for containerd://0a"], ""),
+        # libpq tries again without encryption, which a server that insists on it refuses.
+        (
+            [
+                'psycopg2.OperationalError: connection to server at "db", port 5432 failed: '
+                'FATAL:  password authentication failed for user "mlflow"',
+                'connection to server at "db", port 5432 failed: FATAL:  no pg_hba.conf entry for '
+                'host "10.0.0.1", user "mlflow", database "mlflow", no encryption',
+            ],
+            'psycopg2.OperationalError: connection to server at "db", port 5432 failed: '
+            'FATAL: password authentication failed for user "mlflow"',
+        ),
+        (
+            [
+                'connection to server at "db", port 5432 failed: FATAL:  no pg_hba.conf entry for '
+                'host "10.0.0.1", user "mlflow", database "mlflow", no encryption',
+            ],
+            'connection to server at "db", port 5432 failed: FATAL: no pg_hba.conf entry for '
+            'host "10.0.0.1", user "mlflow", database "mlflow", no encryption',
+        ),
     ],
 )
 def test_telling_line(lines: list[str], expected: str) -> None:
@@ -118,6 +145,17 @@ def test_hints_fit_the_message(reason: str, message: str, expected: str) -> None
     """The hint is about what the message says."""
     problem = Problem(reason, "Pod", "ns", "web-a", message, "p", container="main", pod="web-a")
     assert expected in hints.hint(problem)
+
+
+@pytest.mark.parametrize(
+    "case", HINTS, ids=lambda case: f"{case['reason']}: {case['message'][:40]}"
+)
+def test_each_hint_as_it_is_read(case: dict[str, t.Any]) -> None:
+    """Each word of it: a person types what it says."""
+    usual = {"kind": "Pod", "namespace": "ns", "name": "web-a", "container": "main", "pod": "web-a"}
+    about = {**usual, **case.get("problem", {})}
+    problem = Problem(reason=case["reason"], message=case["message"], identity="p", **about)
+    assert hints.hint(problem) == case["hint"]
 
 
 def test_schema_verdict() -> None:

@@ -11,7 +11,6 @@ import typing as t
 
 import pytest
 import yaml
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import (
     CLAIM,
     DEPLOYMENT,
@@ -27,6 +26,7 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._wait.engine import C
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import Problem
 from ansible_collections.mlops.mlflow.plugins.modules import diagnose
 from ansible_collections.mlops.mlflow.tests.unit.plugins.fake_api import FakeApi
+from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.any_core import patch_module_args
 from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.controllers import (
     CRASHED,
     NAMESPACE,
@@ -446,3 +446,15 @@ def test_documentation_and_options_agree() -> None:
     for name in own:
         assert spec[name].get("default") == documented[name].get("default"), name
     assert yaml.safe_load(diagnose.EXAMPLES)
+
+
+def test_what_the_run_knows_is_not_told(
+    server: FakeApi, run: t.Callable[..., Object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no form that a secret would have: the environment knows it."""
+    monkeypatch.setenv("MLFLOW_DATABASE_PASSWORD", "rosemary-and-thyme")
+    deploy(server, "community_chart", {"Deployment/tracking-mlflow": CRASHED})
+    server.logs["tracking-mlflow-0?previous"] = "error: rosemary-and-thyme is no database\n"
+    told = json.dumps(run())
+    assert "is no database" in told
+    assert "rosemary" not in told

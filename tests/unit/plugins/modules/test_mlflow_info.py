@@ -10,9 +10,9 @@ import typing as t
 
 import pytest
 import yaml
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.mlops.mlflow.plugins.modules import mlflow_info
 from ansible_collections.mlops.mlflow.tests.unit.plugins.fake_api import FakeApi
+from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.any_core import patch_module_args
 from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.controllers import (
     CRASHED,
     EARLY,
@@ -155,7 +155,8 @@ def test_the_schema_that_a_pod_has_left(server: FakeApi, run: t.Callable[..., Ob
             item["status"]["initContainerStatuses"] = [waits]
         server.put(PATHS[item["kind"]], item)
     result = run()
-    assert result["schema"] == {"tracking": {"state": "behind", "current": "a1", "head": "b2"}}
+    said = {"state": "behind", "current": "a1", "head": "b2", "differences": None}
+    assert result["schema"] == {"tracking": said}
     assert lines(result, "schema tracking")[0].endswith("behind, revision a1, the image's is b2")
 
 
@@ -178,6 +179,19 @@ def test_secrets_tell_their_age_and_nothing_else(
     assert (needed["name"], needed["exists"]) == ("mlflow-s3-credentials", False)
     asked = [headers["Accept"] for path, _query, headers in server.requests if path == SECRETS]
     assert asked == ["application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"]
+
+
+def test_a_rotation_that_was_cut_off_is_told(server: FakeApi, run: t.Callable[..., Object]) -> None:
+    deploy(server)
+    assert run()["rotation"] == []
+    metadata = {"name": "mlflow-rotation", "labels": LABELS, "creationTimestamp": EARLY}
+    metadata["annotations"] = {"mlops.mlflow/rotating": "database-password"}
+    server.put(SECRETS, {"metadata": metadata})
+    result = run()
+    assert result["rotation"] == ["database-password"]
+    (line,) = lines(result, "rotation")
+    assert "database-password was begun and is not finished" in line
+    assert "site.yml or rotate.yml finishes it" in line
 
 
 def test_who_may_not_see_everything_is_told_so(
@@ -302,3 +316,82 @@ def test_without_a_record_its_objects_tell(
     assert result["last_release"]["number"] is None
     assert words in " ".join(result["notes"])
     assert bool(result["notes"]) is bool(words)
+
+
+def test_what_silently_goes_wrong_in_the_database_is_told(
+    server: FakeApi, run: t.Callable[..., Object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy(server)
+    said = {
+        "version": "17.6 (Debian 17.6-1.pgdg13+1)",
+        "collation": ["mlflow"],
+        "invalid_indexes": ["index_of_theirs"],
+        "checksum_failures": 2,
+    }
+    monkeypatch.setattr(mlflow_info.Api, "execute", lambda *_a: (0, json.dumps(said), ""))
+    result = run(ask=True)
+    assert result["postgres"]["version"] == "17.6"
+    told = " ".join(lines(result, "Postgres"))
+    assert "REINDEX DATABASE mlflow" in told
+    assert "REFRESH COLLATION VERSION" in told
+    assert "index_of_theirs" in told
+    assert "2 page(s) were not what was written" in told
+
+
+def test_a_database_that_does_not_answer_is_not_called_healthy(
+    server: FakeApi, run: t.Callable[..., Object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy(server)
+    monkeypatch.setattr(mlflow_info.Api, "execute", lambda *_a: (2, "", "FATAL: too many clients"))
+    result = run(ask=True)
+    assert result["postgres"]["checksum_failures"] is None
+    assert any("too many clients" in note for note in result["notes"])
+
+
+INDEX = "index of_ours of table runs is missing: CREATE INDEX CONCURRENTLY of_ours ON runs USING …"
+
+
+@pytest.mark.parametrize(
+    ("said", "differences", "note"),
+    [
+        ({"differences": [INDEX]}, [INDEX], ""),
+        ({"differences": []}, [], ""),
+        ({"detail": "not compared: why"}, None, "not compared: why"),
+        # An older release's helper.
+        (None, None, "usage: schema.py"),
+    ],
+)
+def test_what_is_missing_in_the_schema_is_told(
+    said: Object | None,
+    differences: list[str] | None,
+    note: str,
+    server: FakeApi,
+    run: t.Callable[..., Object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    deploy(server)
+    verdict = {"state": "at_head", "current": "a1", "head": "a1"}
+    asked: list[list[str]] = []
+
+    def execute(*arguments: t.Any) -> tuple[int, str, str]:
+        asked.append(arguments[4])
+        if arguments[4][-1] == "compare":
+            assert arguments[2:4] == ("mlflow-0", "mlflow")
+            found = json.dumps({"tracking": {**verdict, **said}}) if said is not None else ""
+            return (0, found, "" if said else "usage: schema.py {status,wait}")
+        return (0, "{}", "")
+
+    monkeypatch.setattr(mlflow_info.Api, "execute", execute)
+    monkeypatch.setattr(
+        mlflow_info, "schema_from_messages", lambda _pods: {"tracking": {**verdict}}
+    )
+    result = run(ask=True, compare_schema=True)
+    assert result["schema"]["tracking"]["differences"] == differences
+    assert [line.split(None, 2)[2] for line in lines(result, "schema tracking")[1:]] == (
+        differences or []
+    )
+    assert note in " ".join(result["notes"])
+    # It costs a server something, and so only who wants to know asks.
+    asked.clear()
+    assert run(ask=True)["schema"]["tracking"]["differences"] is None
+    assert "compare" not in [command[-1] for command in asked]

@@ -24,13 +24,10 @@ POSTGRES = "/apis/apps/v1/namespaces/here/statefulsets/postgres"
 def params(**changes: Any) -> dict[str, Any]:
     return {
         "namespace": "here",
-        "name": "mlflow-credentials",
         "state": "present",
         "keys": credentials.DEFAULT_KEYS,
         "values": None,
         "definitions": None,
-        "workloads": ["StatefulSet/postgres", "Deployment/mlflow"],
-        "field_manager": "mlops.mlflow",
         **changes,
     }
 
@@ -225,6 +222,16 @@ def test_nor_by_the_overlay(cluster: MemoryCluster) -> None:
     with pytest.raises(ApiError, match="the overlay's Secret mlflow-credentials: kek-passph"):
         run(cluster, definitions=rendered(**{**ALL, "kek_passphrase": "two"}))
     assert cluster.objects[PATH]["data"] == before
+
+
+@pytest.mark.parametrize("status", [403, 500])
+@pytest.mark.parametrize("path", [PATH, POSTGRES, DEPLOYMENT, CLAIM])
+def test_what_cannot_be_read_may_be_there(cluster: MemoryCluster, path: str, status: int) -> None:
+    """No key is made up as if this were the first deployment."""
+    cluster.answers["GET", path] = Answer(status, {"message": "no"})
+    with pytest.raises(ApiError, match="cannot be read: no"):
+        run(cluster)
+    assert cluster.writes() == []
 
 
 @pytest.mark.parametrize("path", [POSTGRES, DEPLOYMENT, CLAIM])

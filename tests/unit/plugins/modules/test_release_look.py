@@ -13,6 +13,10 @@ import pytest
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Answer, ApiError
 from ansible_collections.mlops.mlflow.plugins.module_utils._release import credentials, records
 from ansible_collections.mlops.mlflow.plugins.module_utils._release.look import look
+from ansible_collections.mlops.mlflow.plugins.module_utils._release.record import RecordError
+from ansible_collections.mlops.mlflow.plugins.module_utils._release.rotation import ROTATING
+from ansible_collections.mlops.mlflow.plugins.modules import release_look
+from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.any_core import patch_module_args
 from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.memory_cluster import (
     MemoryCluster,
     encode,
@@ -21,6 +25,7 @@ from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.memory_cluster 
 OURS = ("mlops.mlflow", "Apply")
 NAMESPACE = "/api/v1/namespaces/here"
 SECRET = f"{NAMESPACE}/secrets/mlflow-credentials"
+ROTATION = f"{NAMESPACE}/secrets/mlflow-rotation"
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/here/leases/mlflow-release"
 Object = dict[str, Any]
 CONFIG: Object = {
@@ -39,8 +44,7 @@ def seen(cluster: MemoryCluster, **changes: Any) -> Object:
         "references": [],
         "stages": {"config": [copy.deepcopy(CONFIG)]},
         "secrets": [],
-        "part_of": "mlflow",
-        "field_manager": "mlops.mlflow",
+        "target": False,
         "whole": True,
         "keys": {"flask-secret-key": "key"},
         "values": None,
@@ -54,6 +58,14 @@ def seen(cluster: MemoryCluster, **changes: Any) -> Object:
     return found
 
 
+def note(cluster: MemoryCluster, *config: Object) -> None:
+    """Note that a release of these objects serves."""
+    release: Object = {"stages": {"config": list(copy.deepcopy(config))}, "secrets": []}
+    record = records.Records(cluster, "here")
+    record.begin(release, None, None)
+    record.end(release, None)
+
+
 @pytest.fixture
 def served() -> MemoryCluster:
     """A cluster in which this very release serves."""
@@ -63,22 +75,9 @@ def served() -> MemoryCluster:
     cluster.put(f"{NAMESPACE}/configmaps/a", CONFIG, OURS)
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": credentials.NAME}}
     cluster.put(SECRET, {**secret, "data": {"flask-secret-key": encode("s3cret")}})
-    note(cluster, "begun")
-    note(cluster, "done")
+    note(cluster, CONFIG)
     cluster.calls.clear()
     return cluster
-
-
-def note(cluster: MemoryCluster, state: str) -> None:
-    params = {
-        "state": state,
-        "release": {"stages": {"config": [copy.deepcopy(CONFIG)]}},
-        "backup": None,
-        "back_to": None,
-        "schema": None,
-        "target": False,
-    }
-    records.run(records.Records(cluster, "here"), params, False)
 
 
 def test_what_is_there_already_is_nothing_to_do(served: MemoryCluster) -> None:
@@ -109,8 +108,18 @@ def test_what_is_there_already_is_nothing_to_do(served: MemoryCluster) -> None:
             f"{NAMESPACE}/configmaps/old",
             {**CONFIG, "metadata": {"name": "old", "namespace": "here"}},
         ),
+        (
+            ROTATION,
+            {"metadata": {"name": "mlflow-rotation", "annotations": {ROTATING: "kek-passphrase"}}},
+        ),
     ],
-    ids=["somebody is at work", "a key is missing", "pods are to restart", "something is left"],
+    ids=[
+        "somebody is at work",
+        "a key is missing",
+        "pods are to restart",
+        "something is left",
+        "a rotation was cut off",
+    ],
 )
 def test_whatever_else_is_amiss_is_something_to_do(
     served: MemoryCluster, path: str, item: Object
@@ -118,6 +127,21 @@ def test_whatever_else_is_amiss_is_something_to_do(
     assert seen(served)["nothing_to_do"]
     served.put(path, item, OURS)
     assert not seen(served)["nothing_to_do"]
+
+
+def test_a_rotation_that_was_cut_off_is_told_whatever_is_asked(served: MemoryCluster) -> None:
+    assert seen(served, whole=False, stages=None)["rotating"] == []
+    annotations = {ROTATING: "flask-secret-key,database-password"}
+    served.put(
+        ROTATION,
+        {
+            "metadata": {"name": "mlflow-rotation", "annotations": annotations},
+            "data": {"old-database-password": encode("0ld-s3cret")},
+        },
+    )
+    found = seen(served, whole=False, stages=None)
+    assert found["rotating"] == ["database-password", "flask-secret-key"]
+    assert "0ld" not in json.dumps(found)
 
 
 def test_a_difference_is_something_to_do(served: MemoryCluster) -> None:
@@ -130,8 +154,7 @@ def test_a_difference_is_something_to_do(served: MemoryCluster) -> None:
 def test_a_release_that_was_begun_and_not_finished_is_something_to_do(
     served: MemoryCluster,
 ) -> None:
-    record = records.Records(served, "here")
-    record.write(record.read()._replace(pending={"version": "1"}))
+    records.Records(served, "here").begin({"stages": {}, "version": "1"}, None, None)
     served.calls.clear()
     assert not seen(served)["nothing_to_do"]
 
@@ -139,6 +162,17 @@ def test_a_release_that_was_begun_and_not_finished_is_something_to_do(
 def test_what_the_record_does_not_know_is_something_to_do(served: MemoryCluster) -> None:
     del served.objects[f"{NAMESPACE}/configmaps/mlflow-releases"]
     assert not seen(served)["nothing_to_do"]
+
+
+def test_where_a_rollback_goes_is_compared(served: MemoryCluster) -> None:
+    with pytest.raises(RecordError, match="there is no previous release"):
+        seen(served, target=True, whole=False)
+    other = {**copy.deepcopy(CONFIG), "data": {"x": "2"}}
+    note(served, other)
+    served.put(f"{NAMESPACE}/configmaps/a", other, OURS)
+    found = seen(served, target=True, whole=False, stages=None, secrets=None)
+    assert found["target"]["name"].startswith("release 1 ")
+    assert found["changes"] == {"config": ["update ConfigMap/a"]}
 
 
 def test_all_missing_references_are_named_before_anything_else(served: MemoryCluster) -> None:
@@ -160,6 +194,19 @@ def test_what_the_api_server_warns_of_is_told(served: MemoryCluster) -> None:
     assert found["warnings_of_server"] == ["ConfigMap/a: would violate PodSecurity"]
 
 
+def test_a_person_is_told_of_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = {"warnings_of_server": ["Deployment/x: would violate PodSecurity"]}
+    monkeypatch.setattr(release_look, "look", lambda *_arguments: said)
+    monkeypatch.setattr(release_look.Api, "of", lambda _module: None)
+    with patch_module_args({"namespace": "here"}), pytest.raises(SystemExit):
+        release_look.main()
+    # In the result, or at once where Ansible's own controller is loaded, too.
+    told = "".join(capsys.readouterr())
+    assert "says of Deployment/x: would violate PodSecurity" in told
+
+
 @pytest.mark.parametrize(("enforced", "refused"), [("restricted", True), ("baseline", False)])
 def test_pods_that_would_be_refused_are_told_before_anything_is_written(
     enforced: str, refused: bool, served: MemoryCluster
@@ -174,3 +221,54 @@ def test_pods_that_would_be_refused_are_told_before_anything_is_written(
         return
     with pytest.raises(ApiError, match=r'would refuse its pods, which violate .*container "x"'):
         seen(served)
+
+
+KINDS = [{"api_version": "v1", "kind": "ConfigMap"}]
+
+
+def allowed(cluster: MemoryCluster) -> None:
+    """Let the account do everything."""
+    cluster.answers["GET", "/version"] = Answer(200, {"gitVersion": "v1.37.2"})
+    reviews = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+    cluster.answers["POST", reviews] = Answer(201, {"status": {"allowed": True}})
+
+
+def test_the_first_look_is_at_volumes_and_quotas_too(served: MemoryCluster) -> None:
+    allowed(served)
+    claim: Object = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "mlflow-artifacts", "namespace": "here"},
+        "spec": {"resources": {"requests": {"storage": "5Gi"}}},
+    }
+    stages = {"config": [CONFIG], "server": [claim]}
+    with pytest.raises(ApiError, match="no default storage class for mlflow-artifacts"):
+        seen(served, kinds=KINDS, stages=copy.deepcopy(stages))
+    served.put(
+        "/apis/storage.k8s.io/v1/storageclasses/disks",
+        {
+            "metadata": {
+                "name": "disks",
+                "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+            },
+            "provisioner": "ebs.csi.aws.com",
+        },
+    )
+    assert seen(served, kinds=KINDS, stages=copy.deepcopy(stages))["advice"] == []
+    quota = {"spec": {"hard": {"requests.storage": "1Gi"}}, "metadata": {"name": "team"}}
+    served.put(f"{NAMESPACE}/resourcequotas/team", quota)
+    with pytest.raises(ApiError, match=r"requests\.storage has 1Gi of 1Gi left"):
+        seen(served, kinds=KINDS, stages=copy.deepcopy(stages))
+    # Under the lock it is compared again, and that is all.
+    assert "advice" not in seen(served, stages=copy.deepcopy(stages))
+
+
+def test_quotas_that_may_not_be_seen_are_told_before_the_first_release(
+    served: MemoryCluster,
+) -> None:
+    allowed(served)
+    for plural in ("limitranges", "resourcequotas"):
+        served.answers["GET", f"{NAMESPACE}/{plural}"] = Answer(403, {"message": "forbidden"})
+    changed = {"config": [{**CONFIG, "data": {"x": "2"}}]}
+    (said,) = seen(served, kinds=KINDS, stages=copy.deepcopy(changed))["advice"]
+    assert "limitranges and resourcequotas in namespace here" in said

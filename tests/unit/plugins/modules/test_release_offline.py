@@ -11,10 +11,8 @@ from typing import Any
 import pytest
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Answer, ApiError
 from ansible_collections.mlops.mlflow.plugins.module_utils._release.lock import Lost
-from ansible_collections.mlops.mlflow.plugins.modules.release_offline import Switch
-from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.memory_cluster import (
-    MemoryCluster,
-)
+from ansible_collections.mlops.mlflow.plugins.modules.release_offline import Clock, Switch
+from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.memory_cluster import MemoryCluster
 
 PATH = "/apis/apps/v1/namespaces/here/deployments/mlflow"
 PODS = "/api/v1/namespaces/here/pods"
@@ -178,3 +176,64 @@ def test_check_mode_writes_nothing() -> None:
     assert switch(cluster, write=False).take_out(0)
     assert cluster.state() == (3, None)
     assert cluster.writes() == []
+
+
+CRON_JOBS = "/apis/batch/v1/namespaces/here/cronjobs"
+SUSPENDED = "mlops.mlflow/suspended"
+
+
+class CronJobs(MemoryCluster):
+    """The in-memory API, with merge patches of CronJobs."""
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        query: dict[str, str] | None = None,
+        content_type: str = "application/json",
+        read_timeout: float = 1.0,
+        accept: str = "application/json",
+    ) -> Answer:
+        if method == "GET":
+            return Answer(200, {"items": copy.deepcopy(list(self.objects.values()))})
+        self.calls.append((method, path, {}))
+        then = copy.deepcopy(self.objects[path])
+        then["spec"].update(body["spec"])
+        for key, value in body["metadata"]["annotations"].items():
+            then["metadata"]["annotations"].pop(key, None)
+            if value is not None:
+                then["metadata"]["annotations"][key] = value
+        return Answer(200, self.put(path, then))
+
+    def state(self) -> dict[str, bool]:
+        return {
+            item["metadata"]["name"]: item["spec"].get("suspend", False)
+            for item in self.objects.values()
+        }
+
+
+@pytest.fixture
+def cron_jobs() -> CronJobs:
+    cluster = CronJobs()
+    for name, spec in (("backup", {}), ("gc", {"suspend": False}), ("owned", {"suspend": True})):
+        metadata = {"name": name, "annotations": {}}
+        cluster.put(f"{CRON_JOBS}/{name}", {"metadata": metadata, "spec": spec})
+    return cluster
+
+
+def test_what_runs_by_the_clock_is_suspended_and_goes_on(cron_jobs: CronJobs) -> None:
+    clock = Clock(cron_jobs, "here", True)
+    assert clock.suspend()
+    assert cron_jobs.state() == {"backup": True, "gc": True, "owned": True}
+    # A run that was killed, and the next.
+    assert not clock.suspend()
+    assert clock.resume()
+    # Whoever suspended one before has it as it was.
+    assert cron_jobs.state() == {"backup": False, "gc": False, "owned": True}
+    assert not clock.resume()
+
+
+def test_in_check_mode_cron_jobs_run_on(cron_jobs: CronJobs) -> None:
+    assert Clock(cron_jobs, "here", False).suspend()
+    assert cron_jobs.writes() == []

@@ -11,9 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Answer, ApiError
 from ansible_collections.mlops.mlflow.plugins.modules import release_teardown as teardown
-from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.memory_cluster import (
-    MemoryCluster,
-)
+from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.memory_cluster import MemoryCluster
 
 OURS = ("mlops.mlflow", "Apply")
 KUBECTLS = ("kubectl-client-side-apply", "Update")
@@ -134,8 +132,6 @@ def run(
     params = {
         "namespace": "here",
         "delete": list(delete),
-        "part_of": "mlflow",
-        "field_manager": "mlops.mlflow",
         "timeout": timeout,
         "lease": None,
     }
@@ -258,7 +254,7 @@ def test_a_volume_of_others_is_refused(cluster: Namespace) -> None:
 
 @pytest.mark.parametrize(
     ("manager", "words"),
-    [(KUBECTLS, "kubectl delete -k"), (("helm", "Update"), "this collection did not apply it")],
+    [(KUBECTLS, "kubectl applied it"), (("helm", "Update"), "this collection did not apply it")],
 )
 def test_a_workload_that_others_applied_is_refused(
     cluster: Namespace, manager: tuple[str, str], words: str

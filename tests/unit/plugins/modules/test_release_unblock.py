@@ -10,9 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.client import Answer, ApiError
 from ansible_collections.mlops.mlflow.plugins.modules import release_unblock as unblock
-from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.memory_cluster import (
-    MemoryCluster,
-)
+from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.memory_cluster import MemoryCluster
 from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.streams import (
     WALL,
     Object,
@@ -27,9 +25,9 @@ from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.streams import 
 )
 
 OURS = ("mlops.mlflow", "Apply")
-SET = "/apis/apps/v1/namespaces/ns/statefulsets/db"
-POD = "/api/v1/namespaces/ns/pods/db-0"
-PARAMS = {"namespace": "ns", "name": "db", "field_manager": "mlops.mlflow"}
+SET = "/apis/apps/v1/namespaces/ns/statefulsets/postgres"
+POD = "/api/v1/namespaces/ns/pods/postgres-0"
+PARAMS = {"namespace": "ns"}
 PULL = waiting("ImagePullBackOff", "Back-off")
 
 
@@ -62,10 +60,10 @@ class Cluster(MemoryCluster):
 
 
 def db_pod(main: Object | None = None, **more: Any) -> Object:
-    """Return db-0 of the old revision, a minute old, and never ready."""
+    """Return postgres-0 of the old revision, a minute old, and never ready."""
     never = [condition("PodScheduled"), condition("Ready", "False", -60)]
     return pod(
-        main, **{"name": "db-0", "owner": "s", "revision": "old", "conditions": never, **more}
+        main, **{"name": "postgres-0", "owner": "s", "revision": "old", "conditions": never, **more}
     )
 
 
@@ -87,13 +85,13 @@ def db_pod(main: Object | None = None, **more: Any) -> Object:
 def test_a_pod_that_was_never_ready_goes(first: Object, why: str, current: str) -> None:
     """The template was corrected, or taken back to what it was."""
     cluster = Cluster(stateful_set(current=current), first)
-    assert unblock.run(cluster, PARAMS, False) == [f"db-0 ({why})"]
+    assert unblock.run(cluster, PARAMS, False) == [f"postgres-0 ({why})"]
     assert cluster.deleted == [POD]
 
 
 def test_check_mode_says_it_and_deletes_nothing() -> None:
     cluster = Cluster(stateful_set(), db_pod(PULL))
-    assert unblock.run(cluster, PARAMS, True) == ["db-0 (ImagePullBackOff)"]
+    assert unblock.run(cluster, PARAMS, True) == ["postgres-0 (ImagePullBackOff)"]
     assert not cluster.deleted
 
 
@@ -121,7 +119,7 @@ def test_every_other_pod_stays(first: Object) -> None:
 @pytest.mark.parametrize("spec", [{"podManagementPolicy": "Parallel"}, {"updateStrategy": "x"}])
 def test_a_set_that_replaces_all_at_once_needs_no_help(spec: Object) -> None:
     cluster = Cluster(stateful_set(**spec), db_pod(PULL))
-    expected = [] if "podManagementPolicy" in spec else ["db-0 (ImagePullBackOff)"]
+    expected = [] if "podManagementPolicy" in spec else ["postgres-0 (ImagePullBackOff)"]
     assert unblock.run(cluster, PARAMS, False) == expected
 
 
@@ -157,14 +155,14 @@ def test_the_controller_is_given_time_to_see_the_template(
         cluster.put(SET, {**unseen, "status": {**unseen["status"], "observedGeneration": 3}}, OURS)
 
     monkeypatch.setattr(unblock.time, "sleep", sleep)
-    assert unblock.run(cluster, PARAMS, False) == ["db-0 (ImagePullBackOff)"]
+    assert unblock.run(cluster, PARAMS, False) == ["postgres-0 (ImagePullBackOff)"]
     assert looks == [1]
 
 
 def test_a_pod_that_changed_meanwhile_stays() -> None:
     """It may have become ready."""
     cluster = Cluster(stateful_set(), db_pod(PULL))
-    work = unblock.Unblocker(cluster, "ns", "db", "mlops.mlflow")
+    work = unblock.Unblocker(cluster, "ns")
     item = work.stateful_set()
     assert item is not None
     (seen,) = work.blocking(item, WALL)
@@ -175,5 +173,5 @@ def test_a_pod_that_changed_meanwhile_stays() -> None:
 def test_a_missing_permission_is_told() -> None:
     cluster = Cluster(stateful_set(), db_pod(PULL))
     cluster.answers["DELETE", POD] = Answer(403, {"message": "cannot delete pods"})
-    with pytest.raises(ApiError, match=r"db-0 .* cannot delete pods"):
+    with pytest.raises(ApiError, match=r"postgres-0 .* cannot delete pods"):
         unblock.run(cluster, PARAMS, False)

@@ -21,7 +21,7 @@ from ansible_collections.mlops.mlflow.tests.unit.plugins.fake_api import FakeApi
 # As Ansible starts a module, with its arguments.
 STARTER = """
 import json, sys
-from ansible.module_utils.testing import patch_module_args
+from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.any_core import patch_module_args
 from ansible_collections.mlops.mlflow.plugins.modules import wait_for_rollout
 with patch_module_args(json.loads(sys.argv[1])):
     wait_for_rollout.main()

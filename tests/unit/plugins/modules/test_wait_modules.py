@@ -12,11 +12,11 @@ import typing as t
 
 import pytest
 import yaml
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.mlops.mlflow.plugins.doc_fragments import lease, wait
 from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import DEFAULTS
 from ansible_collections.mlops.mlflow.plugins.modules import wait_for_mlflow, wait_for_rollout
 from ansible_collections.mlops.mlflow.tests.unit.plugins.fake_api import FakeApi
+from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.any_core import patch_module_args
 
 MODULES = [wait_for_rollout, wait_for_mlflow]
 
@@ -117,6 +117,37 @@ def test_definitions(server: FakeApi, capsys: pytest.CaptureFixture[str]) -> Non
     assert result["changed"] is False
 
 
+def test_a_first_deployment_is_one_wait(
+    server: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Database, migration and server, each once; the one that is not there is named."""
+    server.put("/api/v1/namespaces/ns/pods", {"metadata": {"name": "p", "namespace": "ns"}})
+    definition = [
+        {"apiVersion": version, "kind": kind, "metadata": {"name": name, "namespace": "ns"}}
+        for version, kind, name in (
+            ("apps/v1", "StatefulSet", "postgres"),
+            ("v1", "Service", "postgres"),
+            ("batch/v1", "Job", "mlflow-migration"),
+        )
+    ]
+    result = run(
+        wait_for_mlflow,
+        capsys,
+        namespace="ns",
+        migration_job="mlflow-migration",
+        definition=definition,
+        timeout=5,
+        tolerances={"not_found": 0},
+    )
+    assert [(found["kind"], found["name"]) for found in result["resources"]] == [
+        ("StatefulSet", "postgres"),
+        ("Service", "postgres"),
+        ("Job", "mlflow-migration"),
+        ("Deployment", "mlflow"),
+    ]
+    assert result["failure"]["kind"] == "StatefulSet"
+
+
 def test_custom_resource(server: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
     """A custom resource is found by its kind, and judged by its conditions."""
     server.always["list", "/apis/example.com/v1"] = (
@@ -168,11 +199,12 @@ def test_an_impossible_rule_is_named(
     wrong: dict[str, t.Any], says: str, server: FakeApi, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One line, with the field."""
-    arguments = {**arguments_for(wait_for_rollout), "conditions": [wrong]}
-    result = run(wait_for_rollout, capsys, **arguments)
-    assert says in result["msg"]
-    assert "\n" not in result["msg"]
-    assert server.requests == []
+    for module in MODULES:
+        arguments = {**arguments_for(module), "conditions": [wrong]}
+        result = run(module, capsys, **arguments)
+        assert says in result["msg"]
+        assert "\n" not in result["msg"]
+        assert server.requests == []
 
 
 def test_nothing_to_wait_for_in_a_secret(
@@ -314,3 +346,38 @@ def test_credentials_from_a_secret_are_in_no_result(
     assert result["failure"]["reason"] == "progress_deadline"
     assert "cannot log in" in json.dumps(result)
     assert password not in json.dumps(result)
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("mlflow:5000", "must start with http"),
+        ("ftp://mlflow", "must start with http"),
+        ("http://", "names no host"),
+        ("http://:5000", "names no host"),
+        ("http://my flow:5000", "names no host"),
+        ("http://mlflow:0", "names no host"),
+        ("http://mlflow:port", "is no address"),
+        ("http://mlflow:70000", "is no address"),
+        ("http://[::1", "is no address"),
+        ("http://me:s3cr3t-word@mlflow", "give them as username and password"),
+        ("http://mlflow/?a=b", "no query"),
+        ("http://mlflow/#top", "no query"),
+    ],
+)
+def test_an_impossible_url_is_named_before_the_start(
+    url: str, says: str, server: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And not repeated: there may be a password in it."""
+    result = run(wait_for_mlflow, capsys, namespace="ns", url=url, timeout=5)
+    assert result["msg"].startswith("url: ")
+    assert says in result["msg"]
+    assert "s3cr3t-word" not in result["msg"]
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    "url", ["http://mlflow:5000", "https://m.example/prefix/", "http://[::1]:5"]
+)
+def test_a_possible_url_is_none(url: str) -> None:
+    assert wait_for_mlflow.wrong_url(url) == ""

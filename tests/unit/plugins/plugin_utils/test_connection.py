@@ -81,3 +81,43 @@ def test_broken_files_are_not_quoted(tmp_path: pathlib.Path, text: str, words: s
 
 def test_nothing_at_all(tmp_path: pathlib.Path) -> None:
     assert "no cluster is named" in choose({}, {"HOME": str(tmp_path)}).problems[0]
+
+
+def test_a_program_to_sign_in_with_that_is_not_there_is_named(tmp_path: pathlib.Path) -> None:
+    """Otherwise the first request is a 401, and nobody knows why."""
+    exec_: dict[str, object] = {
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "command": "gke-gcloud-auth-plugin",
+        "installHint": "Install it with\n gcloud components",
+    }
+    path = tmp_path / "config"
+
+    def problems(**environ: str) -> list[str]:
+        document = {
+            "contexts": [
+                {"name": "a", "context": {"user": "me", "cluster": "c"}},
+                {"name": "b", "context": {"user": "other"}},
+            ],
+            "current-context": "a",
+            "users": [{"name": "me", "user": {"exec": exec_}}, {"name": "other", "user": None}],
+        }
+        path.write_text(json.dumps(document), encoding="utf-8")
+        return choose({}, {"KUBECONFIG": str(path), "PATH": str(tmp_path), **environ}).problems
+
+    assert problems() == [
+        "KUBECONFIG: the context 'a' signs in with gke-gcloud-auth-plugin, which is not installed "
+        "here or not on PATH: Install it with gcloud components"
+    ]
+    plugin = tmp_path / "gke-gcloud-auth-plugin"
+    plugin.write_text("#!/bin/sh\n", encoding="utf-8")
+    plugin.chmod(0o755)
+    assert problems() == []
+    assert problems(PATH="/nowhere")
+    # Seen from the kubeconfig's folder, as kubectl does.
+    exec_["command"] = "./gke-gcloud-auth-plugin"
+    assert problems(PATH="/nowhere") == []
+    # Another context's is not needed.
+    exec_["command"] = "not-there"
+    environ = {"KUBECONFIG": str(path), "PATH": "/nowhere"}
+    problems()
+    assert choose({"mlflow_context": "b"}, environ).problems == []

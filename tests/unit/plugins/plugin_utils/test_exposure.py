@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
+
 import pytest
 from ansible_collections.mlops.mlflow.plugins.plugin_utils._render import exposure
 from ansible_collections.mlops.mlflow.plugins.plugin_utils._render.exposure import Object
@@ -74,3 +76,35 @@ def test_only_probes_of_health_get_the_prefix() -> None:
         "path": "/spec/template/spec/containers/1/startupProbe/httpGet/path",
         "value": "/mlflow/health",
     }
+
+
+@pytest.mark.parametrize(
+    ("hosts", "host", "allowed"),
+    [
+        (["fd00::5"], "[fd00::5]:5000", True),
+        (["fd00::5"], "[fd00::5]", True),
+        (["fd00::5"], "[fd00::6]:5000", False),
+        (["10.1.2.3"], "10.1.2.3:5000", True),
+    ],
+)
+def test_an_ipv6_address_is_allowed_as_requests_have_it(
+    hosts: list[str], host: str, allowed: bool
+) -> None:
+    entries = exposure.allowed_hosts("", hosts).split(",")
+    assert any(fnmatch(host, e) if "*" in e else host == e for e in entries) is allowed
+
+
+@pytest.mark.parametrize(
+    ("entry", "host", "allowed"),
+    [
+        ("fd00:*", "[fd00::5]:5000", True),
+        ("2001:db8::*", "[2001:db8::7]:5000", True),
+        ("fd00:*", "[fe80::5]:5000", False),
+        ("mlflow.example.org:*", "[fd00::5]:5000", False),
+        ("10.*", "10.1.2.3", True),
+    ],
+)
+def test_a_part_of_an_ipv6_address_is_meant_as_one(entry: str, host: str, allowed: bool) -> None:
+    entries = exposure.as_sent(entry)
+    assert entry in entries
+    assert any(fnmatch(host, e) for e in entries) is allowed

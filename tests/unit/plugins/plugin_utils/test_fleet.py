@@ -121,20 +121,10 @@ def test_when_no_further_release_is_begun(
     assert bool(fleet.stopped_by((fleet.Wave(*w) for w in waves), percentage)) == stops
 
 
-def test_a_verdict_is_the_reason_in_few_words() -> None:
-    failure = {
-        "reason": "image_pull",
-        "kind": "Deployment",
-        "name": "mlflow",
-        "container": "mlflow",
-        "message": "no such image",
-        "logs": ["x" * 1000],
-    }
-    said = fleet.reason_of({"msg": "long", "failure": failure})
-    assert said == "image_pull: Deployment/mlflow, container mlflow, no such image"
-    assert fleet.reason_of({"msg": "first\n line " + "word " * 100}).endswith("word...")
-    assert "\n" not in fleet.reason_of({"msg": "first\nsecond"})
-    assert fleet.reason_of({"msg": "", "failure": {}}) == "a task failed without a message"
+def test_the_reason_in_the_table_is_one_line_of_bounded_length() -> None:
+    assert fleet.shorten("first\n line " + "word " * 100).endswith("word...")
+    assert fleet.shorten("first\n  second") == "first second"
+    assert fleet.message_of({"msg": "", "failure": {}}) == "a task failed without a message"
 
 
 def test_a_hidden_result_stays_hidden() -> None:
@@ -154,40 +144,60 @@ VERDICT = {
 }
 
 
-def test_what_a_person_sees_last_is_the_reason_in_at_most_eight_lines() -> None:
+def test_a_verdict_is_told_in_few_lines() -> None:
     assert fleet.message_of({"msg": "long", "failure": VERDICT}).splitlines() == [
-        "crash_loop: Deployment/mlflow, container mlflow",
+        "crash_loop: Deployment/mlflow, container mlflow:",
         "it ends with exit code 1",
         "log: no such table: experiments",
         "See its log:",
         "kubectl -n here logs deployment/mlflow",
-        "The whole report stands above, where the task failed.",
+        "With -v, the run prints the whole report where the task failed.",
     ]
 
 
 @pytest.mark.parametrize("count", [1, 4, 30])
-def test_a_long_hint_or_message_is_no_more_than_eight_lines(count: int) -> None:
+def test_a_long_hint_or_message_is_cut(count: int) -> None:
     hint = "\n".join(f"line {number}" for number in range(count))
     said = fleet.message_of({"failure": {**VERDICT, "hint": hint}})
-    assert len(said.splitlines()) <= 8
+    assert len(said.splitlines()) <= fleet.MOST_LINES
     assert f"line {count - 1}" in said
     problems = "\n".join(f"  - {number}" for number in range(count))
     said = fleet.message_of({"msg": f"{count} problems:\n{problems}"})
-    assert len(said.splitlines()) == min(8, count + 1)
-    assert count < 8 or said.endswith("and 24 more lines, above, where the task failed")
+    assert len(said.splitlines()) == min(fleet.MOST_LINES, count + 1)
+    assert count < 8 or said.endswith("and 26 more lines, above, where the task failed")
+
+
+def outcome(name: str, **more: t.Any) -> fleet.Outcome:
+    found = {
+        "run": "1", "name": name, "namespace": f"team-{name}", "version": "3.17.2",
+        "outcome": "changed", "seconds": 12, "reason": "", "message": "",
+    }  # fmt: skip
+    return t.cast("fleet.Outcome", {**found, **more})
+
+
+def failed(name: str, message: str) -> fleet.Outcome:
+    return outcome(name, outcome="failed", message=message, reason=fleet.shorten(message))
+
+
+def test_what_a_person_sees_last_has_at_most_eight_lines() -> None:
+    lines = fleet.ending([failed("a", fleet.message_of({"failure": VERDICT}))])
+    assert len(lines) == 8
+    assert lines[2] == "crash_loop: Deployment/mlflow, container mlflow:"
+    assert lines[6] == "kubectl -n here logs deployment/mlflow"
+
+
+def test_of_many_releases_each_reason_has_its_name() -> None:
+    lines = fleet.ending([outcome("a"), failed("b", "one line"), failed("c", "one\ntwo")])
+    assert lines[4:] == ["", "c:", "one", "two"]
 
 
 def test_the_table_has_a_line_for_each() -> None:
-    outcomes: list[fleet.Outcome] = [
-        {
-            "run": "1", "name": "a", "namespace": "team-a", "version": "3.17.2",
-            "outcome": "changed", "seconds": 12, "reason": "", "message": "",
-        },
-        {
-            "run": "1", "name": "long-name", "namespace": "", "version": "",
-            "outcome": "failed", "seconds": None, "reason": "quota", "message": "quota",
-        },
-    ]  # fmt: skip
+    outcomes = [
+        outcome("a"),
+        outcome(
+            "long-name", namespace="", version="", outcome="failed", seconds=None, reason="quota"
+        ),
+    ]
     assert fleet.table(outcomes) == [
         "name       namespace  version  outcome  seconds  reason",
         "a          team-a     3.17.2   changed  12",

@@ -47,7 +47,7 @@ def release() -> list[Object]:
         ),
         thing("v1", "PersistentVolumeClaim", "mlflow-artifacts", "server", spec={}),
         thing(
-            "v1", "ConfigMap", "mlflow-config-abc", "config",
+            "v1", "ConfigMap", "mlflow-config-2456789bcd", "config",
             data={"MLFLOW_SERVER_ALLOWED_HOSTS": "mlflow,mlflow:*"},
         ),
         thing("v1", "Secret", "mlflow-credentials", "config", data={"key": "c2VjcmV0"}),
@@ -78,9 +78,29 @@ def test_version_alone_changes_the_tag() -> None:
 def test_version_alone_cannot_change_a_digest() -> None:
     objects = release()
     pod = objects[0]["spec"]["template"]["spec"]
-    pod["containers"][0]["image"] = "a/b@sha256:" + "0" * 64
+    pod["containers"][0]["image"] = "a/b:v3.17.2@sha256:" + "0" * 64
     with pytest.raises(SettingsError, match="mlflow_version"):
         kustomization.edits(objects, Settings(version="3.16.1"))
+    assert "images" not in kustomization.edits(objects, Settings(version="3.17.2"))
+
+
+@pytest.mark.parametrize(
+    ("image", "edited"),
+    [
+        ("team/mlflow:1.4.0", False),
+        ("team/mlflow:2026.11.24", False),
+        ("team/mlflow@sha256:" + "0" * 64, False),
+        ("team/mlflow:3.16.1-2", True),
+        ("team/mlflow:latest", True),
+        ("localhost:5000/mlflow", True),
+    ],
+)
+def test_version_alone_says_what_an_image_holds(image: str, edited: bool) -> None:
+    """Where its tag is a number of somebody's own, which stays."""
+    objects = release()
+    objects[0]["spec"]["template"]["spec"]["containers"][0]["image"] = image
+    edits = kustomization.edits(objects, Settings(version="3.17.2"))
+    assert ("images" in edits) is edited
 
 
 @pytest.mark.parametrize(
@@ -211,9 +231,9 @@ def test_hosts_are_added_with_and_without_port() -> None:
 
 
 def test_node_port_needs_a_type() -> None:
-    with pytest.raises(SettingsError, match="mlflow_node_port"):
-        kustomization.edits(release(), Settings(node_port=30500))
-    part = kustomization.edits(release(), Settings(node_port=30500, service_type="NodePort"))
+    with pytest.raises(SettingsError, match=r"mlflow_service\.nodePort"):
+        kustomization.edits(release(), Settings(service={"nodePort": 30500}))
+    part = kustomization.edits(release(), Settings(service={"nodePort": 30500, "type": "NodePort"}))
     assert [item["path"] for item in patches(part)["Service"]] == [
         "/spec/type",
         "/spec/ports/0/nodePort",
@@ -235,7 +255,8 @@ def test_node_port_needs_a_type() -> None:
         (Settings(upload_limit="1Gi"), "mlflow_upload_limit"),
         (Settings(gateway={"name": "a"}), "mlflow_gateway"),
         (Settings(proxy_timeout=1), "mlflow_proxy_timeout"),
-        (Settings(service_type="NodePort"), "mlflow_service_type"),
+        (Settings(service={"type": "NodePort"}), "mlflow_service"),
+        (Settings(pod={"labels": {"a": "b"}}), "mlflow_pod"),
         (Settings(artifact_storage_size="1Gi"), "mlflow_artifact_storage_size"),
         (Settings(database_storage_size="1Gi"), "mlflow_database_storage_size"),
     ],
@@ -247,7 +268,7 @@ def test_a_setting_without_its_object_is_named(settings: Settings, variable: str
 
 def test_job_names_follow_what_they_run() -> None:
     names = kustomization.job_names(release(), "3.17.2")
-    assert names["mlflow-migration"].startswith("mlflow-migration-3.17.2-")
+    assert names["mlflow-migration"].startswith("mlflow-migration-3-17-2-")
     assert names == kustomization.job_names(release(), "3.17.2")
     changed = release()
     changed[0]["spec"]["replicas"] = 2
@@ -292,27 +313,27 @@ def test_budget_counts_what_mlflow_may_open() -> None:
     objects = release()
     server = objects[0]["spec"]["template"]["spec"]["containers"][0]
     server["args"] = ["mlflow", "server", "--workers", "2"]
-    server["envFrom"] = [{"configMapRef": {"name": "mlflow-config-abc"}}]
+    server["envFrom"] = [{"configMapRef": {"name": "mlflow-config-2456789bcd"}}]
     objects[4]["data"]["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
-    found = budget.reckon(objects)
+    found = budget.calculate(objects)
     assert found is not None
     assert found.wanted == (1 + 1) * 2 * 2 * 15 + 10
     assert found.available == 97
     objects[1]["spec"]["template"]["spec"]["containers"][0]["args"] = ["-c", "max_connections=300"]
-    raised = budget.reckon(objects)
+    raised = budget.calculate(objects)
     assert raised is not None
     assert raised.available == 297
 
 
 def test_of_a_database_elsewhere_the_budget_is_what_it_is_told() -> None:
-    unknown = budget.reckon(release()[:1])
+    unknown = budget.calculate(release()[:1])
     assert unknown is not None
     assert (unknown.available, unknown.problem) == (None, "")
-    told = budget.reckon(release()[:1], max_connections=100)
+    told = budget.calculate(release()[:1], max_connections=100)
     assert told is not None
     assert told.available == 97
     assert "mlflow_database_max_connections" in told.problem
-    assert budget.reckon([]) is None
+    assert budget.calculate([]) is None
 
 
 def scaled(**spec: Any) -> Object:
@@ -326,7 +347,7 @@ def scaled(**spec: Any) -> Object:
 
 
 def test_the_budget_counts_as_many_as_the_autoscaler_may_start() -> None:
-    found = budget.reckon([*release(), scaled(maxReplicas=7)])
+    found = budget.calculate([*release(), scaled(maxReplicas=7)])
     assert found is not None
     assert (found.replicas, found.variable) == (7, "mlflow_autoscaling.max")
 

@@ -55,6 +55,13 @@ def test_kustomize_s_own_line_is_shown(
     assert words in said(tmp_path)
 
 
+def test_a_line_of_klog_is_read_without_its_quotes() -> None:
+    line = r'E1129 19:51:34.4 28774 run.go:72] "command failed" err="json: unknown \"é\u00e9\x00\""'
+    error = kustomize.BuildError(f"kubectl kustomize failed: {line}")
+    assert kustomize.readable(error, []) == 'json: unknown "éé\x00"'
+    assert kustomize.readable(kustomize.BuildError(line), []) == 'json: unknown "éé\x00"'
+
+
 REPLACEMENT = (
     "resources: [s.yml]\nreplacements:\n- source: {{kind: Secret, name: x, fieldPath: {field}, "
     "options: {{delimiter: '/', index: 4}}}}\n  targets: [{{select: {{kind: Secret}}, fieldPaths: "

@@ -51,6 +51,7 @@ def facts(**given: t.Any) -> Facts:
         strategy=given.pop("strategy", "online"),
         prune=given.pop("prune", True),
         backup=given.pop("backup", False),
+        rehearsal=given.pop("rehearsal", {}),
     )
 
 
@@ -184,3 +185,25 @@ def test_a_server_that_was_left_out_of_service() -> None:
     found = plan(facts(difference={"offline": ["Deployment/mlflow"]}))
     assert found["back_in_service"] == ["Deployment/mlflow"]
     assert not found["nothing_to_do"]
+
+
+def test_a_rotation_that_was_cut_off_is_finished() -> None:
+    found = plan(facts(difference={"rotating": ["database-password"]}))
+    assert found["rotation"] == ["database-password"]
+    assert not found["nothing_to_do"]
+    assert any("the rotation of database-password" in line for line in found["report"])
+
+
+def test_a_rehearsal_says_what_the_migration_takes() -> None:
+    assert plan(facts(running=OLD, difference=MIGRATES))["rehearsal"] is None
+    rehearsal = {
+        "backup": "20261129T021700Z",
+        "time": "2026-11-29T02:17:00Z",
+        "took": "41 s, spans locked 29 s",
+    }
+    found = plan(facts(running=OLD, difference=MIGRATES, rehearsal=rehearsal))
+    assert found["rehearsal"] == rehearsal
+    (line,) = [line for line in found["report"] if line.startswith("migration ")]
+    assert line.split(None, 1)[1] == (
+        "41 s, spans locked 29 s, with the data of 2026-11-29T02:17:00Z (backup 20261129T021700Z)"
+    )

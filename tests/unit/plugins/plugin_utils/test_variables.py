@@ -11,6 +11,13 @@ from typing import Any
 
 import pytest
 from ansible_collections.mlops.mlflow.plugins.action.release_variables import role_specs
+from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.quantities import quantity
+from ansible_collections.mlops.mlflow.plugins.module_utils._wait.reasons import DEFAULTS
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory import (
+    notations,
+    secret_values,
+    types,
+)
 from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory import values as variables
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -39,7 +46,7 @@ SPECS = role_specs(["mlflow", "preflight", "release"])
     ],
 )
 def test_quantity(text: object, number: float | None) -> None:
-    assert variables.quantity(text) == (pytest.approx(number) if number is not None else None)
+    assert quantity(text) == (pytest.approx(number) if number is not None else None)
 
 
 @pytest.mark.parametrize(
@@ -54,14 +61,14 @@ def test_quantity(text: object, number: float | None) -> None:
     ],
 )
 def test_image_parts(reference: str, parts: tuple[str, str, str]) -> None:
-    found = variables.image_parts(reference)
+    found = notations.image_parts(reference)
     assert found is not None
     assert (found["name"], found["tag"], found["digest"]) == parts
 
 
 @pytest.mark.parametrize("reference", ["", "UPPER/x", "a b", "a@sha256:abc", "a:", "a:t:u", "/a"])
 def test_not_an_image(reference: str) -> None:
-    assert variables.image_parts(reference) is None
+    assert notations.image_parts(reference) is None
 
 
 @pytest.mark.parametrize(
@@ -71,16 +78,17 @@ def test_not_an_image(reference: str) -> None:
         ("3.17.2", "3.17.2", "3.16.1"),
         ("v3.18.0rc1", "3.18.0rc1", "v3.16.1"),
         ("latest", "", "3.16.1"),
+        ("1.4.0-mlflow3.17.2", "3.17.2", "1.4.0-mlflow3.16.1"),
     ],
 )
 def test_versions_in_tags(tag: str, version: str, then: str) -> None:
-    assert variables.version_of_tag(tag) == version
-    assert variables.with_version(tag, "3.16.1") == then
+    assert notations.version_of_tag(tag) == version
+    assert notations.with_version(tag, "3.16.1") == then
 
 
 def test_strings_from_the_command_line_are_converted() -> None:
     """What -e name=value gives are strings."""
-    good, problems = variables.check_types(
+    good, problems = types.check_types(
         SPECS,
         {
             "mlflow_environment": "staging",
@@ -102,7 +110,7 @@ def test_defaults_are_good() -> None:
     root = os.path.join(os.path.dirname(__file__), *[os.pardir] * 4)
     with open(os.path.join(root, "roles/mlflow/defaults/main.yml"), encoding="utf-8") as handle:
         defaults = yaml.safe_load(handle)
-    good, problems = variables.check_types(SPECS, {**defaults, "mlflow_environment": "production"})
+    good, problems = types.check_types(SPECS, {**defaults, "mlflow_environment": "production"})
     assert problems == []
     assert variables.check_values(good) == []
 
@@ -124,7 +132,7 @@ def test_defaults_are_good() -> None:
 )
 def test_no_value_makes_the_checks_themselves_fail(values: dict[str, Any]) -> None:
     """Whatever is given, the answer is a list of problems that starts with the variable."""
-    good, problems = variables.check_types(SPECS, values)
+    good, problems = types.check_types(SPECS, values)
     problems += variables.check_values(good)
     for problem in problems:
         assert problem.split(":")[0].split("[")[0].split(".")[0] in SPECS
@@ -136,22 +144,22 @@ def test_a_secret_is_never_repeated(value: str) -> None:
     secret = f"s3cr3t{value}"
     for name in [name for name, spec in SPECS.items() if spec.get("no_log")]:
         for given_value in (secret, [secret], {"key": secret}, {secret: 1}):
-            good, problems = variables.check_types({name: SPECS[name]}, {name: given_value})
+            good, problems = types.check_types({name: SPECS[name]}, {name: given_value})
             problems += variables.check_values(good)
             assert not any("s3cr3t" in problem for problem in problems)
 
 
 def test_fernet_key() -> None:
-    assert variables.is_fernet_key(base64.urlsafe_b64encode(bytes(range(200, 232))).decode())
-    assert not variables.is_fernet_key(base64.urlsafe_b64encode(b"short").decode())
-    assert not variables.is_fernet_key("ü" * 44)
+    assert secret_values.is_fernet_key(base64.urlsafe_b64encode(bytes(range(200, 232))).decode())
+    assert not secret_values.is_fernet_key(base64.urlsafe_b64encode(b"short").decode())
+    assert not secret_values.is_fernet_key("ü" * 44)
 
 
 def test_suggestions() -> None:
     known = ["mlflow_replicas", "mlflow_image", "production"]
-    assert variables.suggestion("mlflow_replica", known) == "; did you mean mlflow_replicas?"
-    assert variables.suggestion("prod", known) == "; did you mean production?"
-    assert variables.suggestion("zzz", known) == ""
+    assert types.suggestion("mlflow_replica", known) == "; did you mean mlflow_replicas?"
+    assert types.suggestion("prod", known) == "; did you mean production?"
+    assert types.suggestion("zzz", known) == ""
 
 
 def test_development_values_are_refused_where_it_matters() -> None:
@@ -165,6 +173,40 @@ def test_development_values_are_refused_where_it_matters() -> None:
     )
 
 
+def test_each_reason_of_a_failure_has_a_tolerance_that_can_be_set() -> None:
+    every = dict.fromkeys(DEFAULTS, 90)
+    assert variables.check_values({"mlflow_tolerances": every}) == []
+    assert variables.check_values({"mlflow_tolerances": {"crash_lop": 1}}) == [
+        "mlflow_tolerances.crash_lop: no such reason; did you mean crash_loop?"
+    ]
+
+
 def test_report_reads_well() -> None:
-    assert variables.report(["a: is wrong"]) == "a: is wrong. Nothing was written."
-    assert variables.report(["a: x", "b: y"]).startswith("2 problems, nothing was written:\n  - a")
+    assert types.report(["a: is wrong"]) == "a: is wrong. Nothing was written."
+    assert types.report(["a: x", "b: y"]).startswith("2 problems, nothing was written:\n  - a")
+
+
+@pytest.mark.parametrize(
+    ("rules", "says"),
+    [
+        ([{"kind": "Widget", "condition": "Ready"}], []),
+        ([{"kind": "Widget", "field": "status.a", "value": "b", "failed": ["c"]}], []),
+        ([{"condition": "Ready"}], ["mlflow_wait_conditions[0].kind: is not set"]),
+        (
+            [{"kind": "Widget", "conditions": "Ready"}],
+            ["mlflow_wait_conditions[0].conditions: no such key; did you mean condition?"],
+        ),
+        ([{"kind": ["Widget"]}], ["mlflow_wait_conditions[0].kind: must be a string, not a list"]),
+        (["Widget"], ["mlflow_wait_conditions[0]: must be a mapping, not a string"]),
+    ],
+)
+def test_each_entry_of_a_list_is_looked_at(rules: Any, says: list[str]) -> None:
+    spec = SPECS["mlflow_wait_conditions"]
+    assert types.check_value("mlflow_wait_conditions", spec, rules) == says
+
+
+def test_an_impossible_rule_for_custom_resources_is_named() -> None:
+    rules = [{"kind": "Widget", "condition": "Ready"}, {"kind": "Widget", "field": "status.a"}]
+    assert variables.check_values({"mlflow_wait_conditions": rules}) == [
+        "mlflow_wait_conditions[1].value: must be given: what status.a is when the object is ready"
+    ]

@@ -7,6 +7,7 @@ from typing import Any
 
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
+from ansible_collections.mlops.mlflow.tests.unit.plugins.helpers.any_core import load
 
 TASKS = Path(__file__).resolve().parents[4] / "roles/release/tasks/summary.yml"
 ADMINISTRATOR = {"secret": "mlflow-credentials", "key": "admin-password"}
@@ -21,7 +22,7 @@ def summary(
 ) -> list[str]:
     """Return the lines of the summary of a release."""
     loader = DataLoader()
-    (task,) = loader.load_from_file(str(TASKS), trusted_as_template=True)
+    (task,) = load(TASKS)
     variables = {
         "mlflow_static_prefix": "",
         "mlflow_hosts": [],

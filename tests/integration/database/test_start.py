@@ -1,0 +1,161 @@
+"""How the bundled Postgres starts, killed at any moment: with the script of kustomize/base."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+from ansible_collections.mlops.mlflow.tests.integration.schema_helper.conftest import (
+    PASSWORD,
+    USER,
+    Server,
+    free_port,
+    kill_all,
+    server_folder,
+    tool,
+    unprivileged,
+    wait_until,
+)
+
+ROOT = Path(__file__).parents[3]
+START = ROOT / "kustomize/base/postgres-start.sh"
+# What it is mounted with.
+BESIDE = ("pg_hba.conf", "postgres-owner.sql", "postgres-roles.sql")
+
+
+class Pod:
+    """What is started in the database's pod, on a volume."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.volume = folder / "volume"
+        programs, run = folder / "bin", folder / "run"
+        for made in (self.volume, programs, run):
+            made.mkdir()
+            shutil.chown(made, unprivileged() or os.getuid())
+        # As in the image, the root of a volume is not empty.
+        (self.volume / "lost+found").mkdir()
+        self.password = folder / "password"
+        self.password.write_text(PASSWORD, encoding="utf-8")
+        for name in (START.name, *BESIDE):
+            shutil.copy(START.parent / name, programs)
+            (programs / name).chmod(0o755)
+        self.programs = programs
+        self.environment = {
+            "PATH": f"{programs}:{Path(tool('initdb')).parent}:{os.environ['PATH']}",
+            "LANG": "C.UTF-8",
+            "POSTGRES_DB": "mlflow",
+            "POSTGRES_USER": "postgres",
+            "DATABASE_USER": USER,
+            "POSTGRES_RUN": str(run),
+            "POSTGRES_PASSWORD_FILE": str(self.password),
+            "POSTGRES_INITDB_ARGS": "--data-checksums --no-sync",
+            "PGDATA": str(self.volume / "pgdata"),
+        }
+
+    def start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [
+                *("bash", str(self.programs / START.name), "postgres"),
+                *("-c", "listen_addresses=127.0.0.1", "-c", f"port={self.port}"),
+                *("-c", "unix_socket_directories=", "-c", "fsync=off"),
+            ],
+            env=self.environment,
+            user=unprivileged(),
+            cwd="/",
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def answers(self) -> bool:
+        with contextlib.suppress(psycopg2.OperationalError):
+            where = {"host": "127.0.0.1", "port": self.port, "dbname": "mlflow", "user": USER}
+            psycopg2.connect(password=PASSWORD, **where).close()
+            return True
+        return False
+
+
+@pytest.fixture
+def pod() -> Iterator[Pod]:
+    with server_folder() as folder:
+        folder.chmod(0o755)
+        yield Pod(folder)
+
+
+def end(process: subprocess.Popen[str], number: signal.Signals) -> str:
+    if number is signal.SIGKILL:
+        kill_all(process.pid)
+    else:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+    return process.communicate(timeout=60)[1]
+
+
+def test_a_first_start_that_is_killed_anywhere_is_done_again(pod: Pod) -> None:
+    data = Path(pod.environment["PGDATA"])
+    fresh = data.with_name(f"{data.name}.initialising")
+    seen: set[str] = set()
+    # Before initdb has written anything; in it; when its cluster looks whole; with all of it there.
+    marks: dict[str, Callable[[], bool]] = {
+        "begun": fresh.exists,
+        "half": (fresh / "PG_VERSION").exists,
+        "initialised": lambda: (
+            "scram" in (fresh / "pg_hba.conf").read_text()
+            if (fresh / "pg_hba.conf").exists()
+            else False
+        ),
+        "database": (fresh / "postmaster.pid").exists,
+    }
+    for mark, reached in marks.items():
+        process = pod.start()
+        end_of_it = time.monotonic() + 60
+        while not reached() and not data.exists() and process.poll() is None:
+            assert time.monotonic() < end_of_it
+        if not data.exists():
+            seen.add(mark)
+        end(process, signal.SIGKILL)
+    assert {"begun", "half"} <= seen
+    process = pod.start()
+    try:
+        wait_until(lambda: pod.answers() or process.poll() is not None, 60)
+        assert pod.answers()
+    finally:
+        errors = end(process, signal.SIGTERM)
+    assert PASSWORD not in errors
+    assert not fresh.exists()
+    # Also over loopback nobody gets in without the password: a port-forward comes from there.
+    process = pod.start()
+    try:
+        wait_until(lambda: pod.answers() or process.poll() is not None, 60)
+        with pytest.raises(psycopg2.OperationalError, match="no password supplied"):
+            psycopg2.connect(host="127.0.0.1", port=pod.port, dbname="mlflow", user=USER)
+    finally:
+        end(process, signal.SIGTERM)
+
+
+def test_a_volume_of_another_major_version_is_left_alone(pod: Pod) -> None:
+    server = Server(pod.volume.parent)
+    server.data = Path(pod.environment["PGDATA"])
+    server.initialise()
+    version = server.data / "PG_VERSION"
+    own = version.read_text().strip()
+    version.write_text("9\n")
+    before = sorted(path.name for path in server.data.rglob("*"))
+    process = pod.start()
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    assert errors.strip().endswith(
+        f"the volume is of Postgres 9 and this image is Postgres {own}; set mlflow_postgres_image "
+        "to an image of Postgres 9"
+    )
+    assert sorted(path.name for path in server.data.rglob("*")) == before
