@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -79,6 +80,7 @@ UNPROVEN = (
 # The locks of tests/versions with which all of that stage has been seen to pass: continuous
 # integration takes one in its turn, and make test-all takes all there are.
 PROVEN_CORES: tuple[str, ...] = ()
+COMPLAINT = re.compile(r"\S\.\w+:\d+|\berror\b", re.IGNORECASE)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PYTHON = [
     f"{COLLECTION}/plugins",
@@ -184,25 +186,32 @@ def undisturbed() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def each(*commands: list[str]) -> Count:
+def each(*commands: list[str], cwd: Path = ROOT) -> Count:
     """Run all commands at once; print what they say in their order, count each as one test."""
-    results = []
+    names = []
     with tempfile.TemporaryDirectory() as folder:
         outputs = [Path(folder, str(number)) for number in range(len(commands))]
         processes = []
         try:
             for command, path in zip(commands, outputs, strict=True):
                 with path.open("w", encoding="utf-8") as file:
-                    processes.append(start(command, output=file))
+                    processes.append(start(command, cwd, output=file))
             for command, path, process in zip(commands, outputs, processes, strict=True):
                 print("$", " ".join(command), flush=True)
-                results.append(process.wait() == 0)
+                if process.wait() != 0:
+                    names.append(f"{command[0]}: {complaint(path)!r}")
                 show(path)
         finally:
             for process in processes:
                 stop(process)
-    names = [command[0] for command, ok in zip(commands, results, strict=True) if not ok]
-    return Count(results.count(True), results.count(False), names=tuple(names))
+    return Count(len(commands) - len(names), len(names), names=tuple(names))
+
+
+def complaint(output: Path) -> str:
+    """The first lines in which a linter names a line of a file or an error; otherwise its last."""
+    lines = output.read_text(encoding="utf-8", errors="replace").splitlines()
+    told = [line.strip() for line in lines if COMPLAINT.search(line)] or lines[-3:]
+    return "; ".join(told)[:600]
 
 
 def show(output: Path) -> None:
@@ -274,9 +283,8 @@ def sanity() -> Count:
             installer.parent.mkdir(parents=True, exist_ok=True)
             installer.write_text("import ensurepip\nensurepip.bootstrap()\n")
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        command = [str(BIN / "ansible-test"), "sanity", "--requirements", "--python", version]
-        ok = run([*command, "--color", "no"], cwd=tree)
-        return Count(passed=int(ok), failed=int(not ok))
+        command = ["ansible-test", "sanity", "--requirements", "--python", version, "--color", "no"]
+        return each(command, cwd=tree)
 
 
 def manifests() -> Count:

@@ -238,7 +238,9 @@ def render(arguments: dict[str, t.Any], folder: str) -> list[kustomization.Objec
     if not pieces:
         return edited
     shop.go_on_top()
-    return shop.build({"patches": [one for _, piece in pieces for one in piece["patches"]]}, pieces)
+    return shop.build(
+        {"patches": [one for _whose, piece in pieces for one in piece["patches"]]}, pieces
+    )
 
 
 def _refuse_unsupported(objects: list[kustomization.Object]) -> None:

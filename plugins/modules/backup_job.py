@@ -29,7 +29,19 @@ options:
   command:
     description: What the script is to do.
     type: str
-    choices: [backup, list, check, since, test, prepare, swap, forget, hold, upload, download]
+    choices:
+      - backup
+      - list
+      - check
+      - since
+      - test
+      - rehearse
+      - prepare
+      - swap
+      - forget
+      - hold
+      - upload
+      - download
     required: true
   environment:
     description: Environment variables for the script. They are part of the Job, so no secrets.

@@ -216,3 +216,24 @@ def test_continuous_integration_tries_no_version_that_is_not_proven(
 def test_what_is_proven_has_a_lock(runner: ModuleType) -> None:
     locks = {path.stem.partition("-")[2] for path in ROOT.glob("tests/versions/*-2.*.txt")}
     assert set(runner.PROVEN_CORES) <= locks
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        (
+            "echo 'Running …'; echo 'ERROR: plugins/a.py:3:1: a name'; echo 'FATAL: 1 test'",
+            "a.py:3:1",
+        ),
+        ("echo 'F401 unused'; echo ' --> b.py:2:8'; echo; echo 'Found 1 problem.'", "b.py:2:8"),
+        ("seq 9; echo 'the last words'", "the last words"),
+    ],
+)
+def test_the_end_says_what_a_linter_complains_of(
+    runner: ModuleType, tmp_path: Path, script: str, said: str
+) -> None:
+    good = ["bash", "-c", "exit 0"]
+    count = runner.each(good, ["bash", "-c", f"{script}; exit 1"], cwd=tmp_path)
+    assert (count.passed, count.failed) == (1, 1)
+    assert said in count.names[0]
+    assert "Running" not in count.names[0]
