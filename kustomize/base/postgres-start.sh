@@ -122,14 +122,54 @@ make_certificate() {
   )
 }
 
+# A change to another major version is noted beside the database: from, to, and whether the other one
+# begins empty or is kept. While the note is there the old database is the truth, and its own version
+# finds it in its place again. Each version's database is one folder, renamed as a whole: a start that
+# was cut off is finished by the next one. What was ever the truth is never deleted.
+hand_over() {
+  local from='' to='' other='' there=''
+  read -r from to other _backup <"$PGDATA.hand-over" || true
+  rm -rf "$PGDATA.dropping"
+  if [[ -s $PGDATA/PG_VERSION ]]; then there=$(<"$PGDATA/PG_VERSION"); fi
+  if [[ $major == "$to" && $there == "$from" ]]; then
+    put_aside "$from"
+    there=''
+  elif [[ $major == "$from" && $there == "$to" && -s $PGDATA.$from/PG_VERSION ]]; then
+    # It began empty, and nobody has written to it but for a change that did not succeed.
+    if [[ $other == empty ]]; then
+      mv "$PGDATA" "$PGDATA.dropping"
+      rm -rf "$PGDATA.dropping"
+    else
+      put_aside "$to"
+    fi
+    there=''
+  fi
+  if [[ -n $there || ! -s $PGDATA.$major/PG_VERSION || ($major == "$to" && $other == empty) ]]; then
+    return
+  fi
+  if [[ -e $PGDATA ]]; then mv "$PGDATA" "$PGDATA.incomplete-$(date +%s)"; fi
+  mv --no-target-directory "$PGDATA.$major" "$PGDATA"
+  sync
+  say "the database of Postgres $major is in its place again"
+}
+
+put_aside() {
+  if [[ -e $PGDATA.$1 ]]; then mv "$PGDATA.$1" "$PGDATA.$1-$(date +%s)"; fi
+  mv "$PGDATA" "$PGDATA.$1"
+  sync
+  say "the database of Postgres $1 is kept as $PGDATA.$1"
+}
+
 # A volume is opened by its own major version only; the line is what a crash loop is explained with.
 version=$(postgres --version)
 [[ $version =~ \)\ ([0-9]+) ]]
+major=${BASH_REMATCH[1]}
+if [[ -s $PGDATA.hand-over ]]; then hand_over; fi
 if [[ ! -s $PGDATA/PG_VERSION ]]; then
   initialise
-elif [[ $(<"$PGDATA/PG_VERSION") != "${BASH_REMATCH[1]}" ]]; then
+elif [[ $(<"$PGDATA/PG_VERSION") != "$major" ]]; then
   say "the volume is of Postgres $(<"$PGDATA/PG_VERSION") and this image is Postgres" \
-    "${BASH_REMATCH[1]}; set mlflow_postgres_image to an image of Postgres $(<"$PGDATA/PG_VERSION")"
+    "$major; set mlflow_postgres_image to an image of Postgres $(<"$PGDATA/PG_VERSION")"
   exit 1
 fi
 prepare_roles

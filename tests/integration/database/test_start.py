@@ -159,3 +159,115 @@ def test_a_volume_of_another_major_version_is_left_alone(pod: Pod) -> None:
         "to an image of Postgres 9"
     )
     assert sorted(path.name for path in server.data.rglob("*")) == before
+
+
+def started(pod: Pod, until: float = 60) -> str:
+    """Start it, see that it answers, and end it; returns what it said."""
+    process = pod.start()
+    try:
+        wait_until(lambda: pod.answers() or process.poll() is not None, until)
+        assert pod.answers()
+    finally:
+        errors = end(process, signal.SIGTERM)
+    return errors
+
+
+class Versions:
+    """The folders of databases beside each other, of which one can be opened here.
+
+    Another version's is a stand-in: nothing here opens it, it is only moved.
+    """
+
+    def __init__(self, pod: Pod) -> None:
+        self.data = Path(pod.environment["PGDATA"])
+        server = Server(pod.volume.parent)
+        server.data = self.data
+        server.initialise()
+        self.own = (self.data / "PG_VERSION").read_text().strip()
+        self.uid = unprivileged() or os.getuid()
+        self.note = self.data.with_name("pgdata.hand-over")
+
+    def at(self, end: str) -> Path:
+        return self.data.with_name(f"pgdata.{end}")
+
+    def other(self, folder: Path, version: str) -> None:
+        folder.mkdir()
+        for name, text in (("PG_VERSION", version), ("precious", "data")):
+            (folder / name).write_text(f"{text}\n", encoding="utf-8")
+        for path in (folder, *folder.iterdir()):
+            shutil.chown(path, self.uid)
+
+    def hand_over(self, note: str) -> None:
+        self.note.write_text(f"{note}\n", encoding="utf-8")
+
+    def whole(self, end: str) -> bool:
+        return (self.at(end) / "precious").exists()
+
+
+@pytest.fixture
+def versions(pod: Pod) -> Versions:
+    return Versions(pod)
+
+
+@pytest.mark.parametrize("cut_off", [False, True], ids=["whole", "cut off in between"])
+def test_the_next_version_begins_empty_and_the_old_one_is_kept(
+    pod: Pod, versions: Versions, cut_off: bool
+) -> None:
+    shutil.rmtree(versions.data)
+    versions.other(versions.at("9") if cut_off else versions.data, "9")
+    versions.hand_over(f"9 {versions.own} empty 20261130T000000Z")
+    errors = started(pod)
+    assert versions.whole("9")
+    assert ("is kept as" in errors) is not cut_off
+    # And so at each later start, with the note or without it.
+    started(pod)
+    versions.note.unlink()
+    started(pod)
+    assert versions.whole("9")
+
+
+@pytest.mark.parametrize("cut_off", ["", "in dropping", "after dropping"])
+def test_while_the_note_is_there_the_old_version_has_its_database_again(
+    pod: Pod, versions: Versions, cut_off: str
+) -> None:
+    versions.data.rename(versions.at(versions.own))
+    if cut_off != "after dropping":
+        versions.other(versions.at("dropping") if cut_off else versions.data, "99")
+    versions.hand_over(f"{versions.own} 99 empty 20261130T000000Z")
+    assert "in its place again" in started(pod)
+    assert not versions.at(versions.own).exists()
+    # What began empty was never written to.
+    assert not versions.at("99").exists()
+    assert not versions.at("dropping").exists()
+
+
+@pytest.mark.parametrize("cut_off", [False, True], ids=["whole", "cut off in between"])
+def test_the_way_back_takes_what_was_kept_and_keeps_the_other(
+    pod: Pod, versions: Versions, cut_off: bool
+) -> None:
+    versions.data.rename(versions.at(versions.own))
+    versions.other(versions.at("99") if cut_off else versions.data, "99")
+    versions.hand_over(f"99 {versions.own} kept")
+    assert "in its place again" in started(pod)
+    assert versions.whole("99")
+
+
+def test_a_version_that_the_note_does_not_name_is_refused(pod: Pod, versions: Versions) -> None:
+    shutil.rmtree(versions.data)
+    versions.other(versions.data, "9")
+    versions.hand_over("9 99 empty")
+    process = pod.start()
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    assert "the volume is of Postgres 9" in errors
+    assert (versions.data / "precious").exists()
+
+
+def test_what_an_earlier_change_kept_is_not_lost_to_the_next(pod: Pod, versions: Versions) -> None:
+    shutil.rmtree(versions.data)
+    versions.other(versions.data, "9")
+    versions.other(versions.at("9"), "9")
+    versions.hand_over(f"9 {versions.own} empty")
+    started(pod)
+    assert versions.whole("9")
+    assert len(list(versions.data.parent.glob("pgdata.9-*/precious"))) == 1
