@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from typing import Any
+from typing import Any, Self
 
 from ansible_collections.mlops.mlflow.molecule.conftest import ROOT, Kubectl, Run, run_playbook
 
@@ -48,7 +48,7 @@ class Release:
         self.namespace = namespace
         self.expected = ""
 
-    def __enter__(self) -> Release:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:

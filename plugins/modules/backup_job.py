@@ -36,6 +36,7 @@ options:
       - since
       - test
       - rehearse
+      - elsewhere
       - prepare
       - swap
       - forget

@@ -89,6 +89,10 @@ options:
     description: Whether to look at record, credentials and lock, too. Takes O(stages).
     type: bool
     default: false
+  other_postgres:
+    description: Whether the bundled database may be of another major version than its volume.
+    type: bool
+    default: false
   keys:
     description: As M(mlops.mlflow.release_credentials) takes them.
     type: dict
@@ -334,6 +338,7 @@ def main() -> None:
         secrets={"type": "list", "elements": "str", "no_log": False},
         target={"type": "bool", "default": False},
         whole={"type": "bool", "default": False},
+        other_postgres={"type": "bool", "default": False},
         keys={"type": "dict", "default": {}, "no_log": False},
         # One opaque text each: were they mappings, every value such as "mlflow" would be blanked
         # out of every message.

@@ -8,6 +8,7 @@
 #   backup.sh test      restore $BACKUP_NAME into a scratch database, compare, drop it
 #   backup.sh rehearse  restore $BACKUP_NAME into another scratch database, and leave it there, for the
 #                       next MLflow's migration to be tried on (schema.py rehearse drops it)
+#   backup.sh elsewhere restore $BACKUP_NAME into a Postgres of its own, of the version of these programs
 #   backup.sh prepare   restore $BACKUP_NAME beside the live database, and compare
 #   backup.sh swap      put what was prepared in the live database's place, and keep that one
 #   backup.sh forget    drop the databases that earlier restores replaced
@@ -29,8 +30,10 @@ shopt -s nullglob inherit_errexit
 partial=''
 tested_databases=''
 tmp=$(mktemp -d)
+own_server=''
 clean_up() {
   local live
+  if [[ -n $own_server ]]; then pg_ctl stop --silent --pgdata="$own_server" --mode=immediate || true; fi
   while read -r _role live; do
     if [[ -n $live ]]; then (drop_ours "$live$scratch_suffix") || true; fi
   done <<<"$tested_databases"
@@ -787,6 +790,34 @@ rehearse() {
   list
 }
 
+# A version that no server of the release has yet: it runs here, for this process alone, in what room the
+# pod has. Its data is gone with it.
+elsewhere() {
+  local folder all live
+  folder=$(chosen)
+  all=$(databases)
+  unset PGPASSWORD PGSSLMODE PGSSLROOTCERT PGCHANNELBINDING PGREQUIREAUTH PGHOSTADDR PGPASSFILE
+  export PGHOST=$tmp PGPORT=5432 PGUSER=postgres
+  maintenance=postgres
+  initdb --pgdata="$tmp/data" --username="$PGUSER" --auth=trust --encoding=UTF8 --no-sync >/dev/null
+  own_server=$tmp/data
+  if ! pg_ctl start --silent --wait --pgdata="$own_server" --log="$tmp/log" --options="-c listen_addresses= \
+    -c unix_socket_directories=$tmp -c port=$PGPORT -c fsync=off -c shared_buffers=32MB"; then
+    cat "$tmp/log" >&2
+    fail "a Postgres of its own does not start here"
+  fi
+  check_versions
+  while read -r _role live; do
+    sql "$maintenance" --set=name="$live" <<<'CREATE DATABASE :"name" TEMPLATE template0;'
+  done <<<"$all"
+  say "restoring ${folder##*/} into Postgres $(server_version)"
+  try "$folder" "$all"
+  say "${folder##*/} can be restored into Postgres $(server_version): revisions and numbers of rows are" \
+    "those of its manifest"
+  printf '@chosen %s unchecked\n' "${folder##*/}"
+  list
+}
+
 # What a rehearsal left that was killed; one that is at work is in it.
 drop_rehearsal() {
   if [[ $(comment_of "$1$rehearsal_suffix") == "$ours"* ]]; then
@@ -821,6 +852,10 @@ prepare() {
   [[ -z $reason ]] || fail "$reason"
   : >"$folder/restoring"
   while read -r role live; do
+    # A server that is new has none for the users yet.
+    if ! exists "$live"; then
+      sql "$maintenance" --set=name="$live" <<<'CREATE DATABASE :"name" TEMPLATE template0;'
+    fi
     # From here to the swap it is not: the same backup may have been restored before.
     if [[ $(comment_of "$live") == "mlops.mlflow: restored from "* ]]; then comment_on "$live" ''; fi
     target=$live$prepared_suffix
@@ -947,11 +982,12 @@ case "${1:-}" in
   since) since ;;
   test) run_test ;;
   rehearse) rehearse ;;
+  elsewhere) elsewhere ;;
   prepare) prepare ;;
   swap) swap ;;
   forget) forget ;;
   send) send ;;
   receive) receive ;;
   hold) exec sleep "${BACKUP_HOLD:-600}" ;;
-  *) fail "usage: backup.sh backup|list|check|since|test|rehearse|prepare|swap|forget|send|receive|hold" ;;
+  *) fail "usage: backup.sh backup|list|check|since|test|rehearse|elsewhere|prepare|swap|forget|send|receive|hold" ;;
 esac

@@ -29,7 +29,8 @@ COMPONENT = "backup"
 # On the Jobs that a run made, as opposed to the CronJob's.
 COMMAND_LABEL = "mlops.mlflow/backup-command"
 COMMANDS = (
-    "backup", "list", "check", "since", "test", "rehearse", "prepare", "swap", "forget", "hold"
+    "backup", "list", "check", "since", "test", "rehearse", "elsewhere",
+    "prepare", "swap", "forget", "hold",
 )  # fmt: skip
 S3_COMMANDS = ("upload", "download")
 # Seconds for which a Job stays after its end: those whose logs tell what backups there are, longer.

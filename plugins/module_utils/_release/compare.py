@@ -92,8 +92,11 @@ def enforced_by(namespace: Object | None) -> str:
 class Comparison:
     """What differs between a release and the cluster."""
 
-    def __init__(self, cluster: Api, namespace: str, show: bool = False) -> None:
+    def __init__(
+        self, cluster: Api, namespace: str, show: bool = False, other_postgres: bool = False
+    ) -> None:
         self._show = show
+        self._other_postgres = other_postgres
         self._cluster = cluster
         self._namespace = namespace
         self.changes: dict[str, list[str]] = {}
@@ -255,7 +258,7 @@ class Comparison:
             if self._cluster.find(CLAIM.item(self._namespace, name), f"{CLAIM.kind}/{name}")
         ]
         self.existing += claims
-        if claims and database.is_database(item):
+        if claims and database.is_database(item) and not self._other_postgres:
             problem = database.other_version(item, self._last_release().get("postgres_image", ""))
             self.problems += [problem] if problem else []
 
@@ -369,7 +372,7 @@ def listens_on(objects: list[Object]) -> str:
 
 def compare(cluster: Api, params: dict[str, t.Any], show: bool = False) -> dict[str, t.Any]:
     """Compare the whole release; show what differs if asked."""
-    comparison = Comparison(cluster, params["namespace"], show)
+    comparison = Comparison(cluster, params["namespace"], show, params.get("other_postgres", False))
     every = [item for items in params["stages"].values() for item in items]
     spaces = [item for item in every if identity(item) == ("Namespace", params["namespace"])]
     if spaces:

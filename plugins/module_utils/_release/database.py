@@ -107,8 +107,8 @@ def other_version(item: Object, last: str) -> str:
         return ""
     return (
         f"mlflow_postgres_image: the database's volume is of Postgres {before} ({last}), which "
-        f"Postgres {after} ({image}) cannot open: set it back to an image of Postgres {before}. To "
-        f"go to Postgres {after}, restore a backup into a release with a new volume"
+        f"Postgres {after} ({image}) cannot open. Set it back to an image of Postgres {before}. Or "
+        f"go to Postgres {after} with all that is there: playbooks/upgrade_postgres.yml"
     )
 
 

@@ -22,6 +22,7 @@ _OF_THE_RUN = {
     "mlflow_lock_wait",
     "mlflow_max_fail_percentage",
     "mlflow_migration_strategy",
+    "mlflow_postgres_go_back",
     "mlflow_restore_drop_replaced",
     "mlflow_restore_foreign",
     "mlflow_rollback_restore",

@@ -26,7 +26,9 @@ from ansible_collections.mlops.mlflow.tests.integration.schema_helper.conftest i
     USER,
     Postgres,
     Server,
+    server_folder,
     tool,
+    unprivileged,
 )
 
 SCRIPT = Path(__file__).parents[3] / "kustomize/components/backup/backup.sh"
@@ -726,3 +728,73 @@ def test_a_backup_that_hangs_does_not_hold_up_the_next_ones(script: Script) -> N
     name = script.take()
     assert script.names() == [name]
     assert not list(script.folder.glob(".taking-*"))
+
+
+@pytest.fixture
+def as_postgres(script: Script) -> Iterator[Callable[..., Result]]:
+    """Run the script on copies of the backups, as a user that Postgres runs as, and root is not."""
+    with server_folder() as home:
+
+        def run(command: str, **more: str) -> Result:
+            shutil.copy(SCRIPT, home)
+            shutil.copytree(script.folder, home / "backups", dirs_exist_ok=True)
+            for path in (home, *home.rglob("*")):
+                shutil.chown(path, unprivileged() or os.getuid())
+            settings = {
+                **script.environment,
+                "PATH": f"{Path(tool('initdb')).parent}:{script.environment['PATH']}",
+                "BACKUP_DIR": str(home / "backups"),
+                "TMPDIR": str(home),
+                **more,
+            }
+            done = subprocess.run(
+                ["bash", str(home / SCRIPT.name), command],
+                env=settings,
+                user=unprivileged(),
+                cwd="/",
+                capture_output=True,
+                text=True,
+                timeout=180,
+                check=False,
+            )
+            assert PASSWORD not in done.stdout + done.stderr
+            # Nothing of it is left, and no process.
+            assert {path.name for path in home.iterdir()} <= {SCRIPT.name, "backups"}
+            assert subprocess.run(["pgrep", "-f", str(home)], check=False).returncode == 1
+            return done
+
+        yield run
+
+
+def test_a_backup_is_tried_with_a_postgres_of_its_own(
+    script: Script, as_postgres: Callable[..., Result]
+) -> None:
+    script.postgres.run("postgres", "CREATE ROLE reader")
+    script.postgres.run("mlflow", "GRANT SELECT ON runs TO reader")
+    name = script.take()
+    done = as_postgres("elsewhere", BACKUP_NAME=name)
+    assert done.returncode == 0, done.stderr
+    assert f"{name} can be restored into Postgres" in done.stdout
+    assert catalogue.parse(done.stdout.splitlines()).chosen == name
+    # The release's server knows nothing of it, and it is gone.
+    assert script.databases() == {"mlflow"}
+    script.postgres.run("mlflow", "REVOKE SELECT ON runs FROM reader")
+    script.postgres.run("postgres", "DROP ROLE reader")
+    # What cannot be restored is told.
+    (script.folder / name / "tracking.dump").write_bytes(b"not a dump")
+    assert as_postgres("elsewhere", BACKUP_NAME=name).returncode == 1
+
+
+def test_a_server_without_the_database_of_the_users_gets_one(
+    script: Script, tmp_path: Path
+) -> None:
+    script.postgres.run("postgres", "CREATE DATABASE users")
+    script.postgres.run("users", "CREATE TABLE users (id int)", "INSERT INTO users VALUES (1)")
+    ini = tmp_path / "auth.ini"
+    ini.write_text("[mlflow]\ndatabase_uri = postgresql+psycopg2:///users\n")
+    two = {"MLFLOW_AUTH_CONFIG_PATH": str(ini)}
+    name = script.take(**two)
+    script.postgres.run("postgres", "DROP DATABASE users")
+    script.good("prepare", BACKUP_NAME=name, **two)
+    script.good("swap", BACKUP_NAME=name, **two)
+    assert script.postgres.run("users", "SELECT count(*) FROM users") == [(1,)]

@@ -6,7 +6,7 @@
 set -euo pipefail
 image=$1 context=$2 rootfs=$3 bundle=$4 sbom=$5
 shift 5
-base=localhost/mlops-mlflow/debian:trixie
+base=localhost/mlops-mlflow/debian:base
 # By digest of the archive: an older base under the same name is replaced.
 podman import "$rootfs" "$base" >/dev/null
 cp -r "$context" "$WORK/context"

@@ -137,6 +137,7 @@ class Sleeper(MemoryCluster):
     def execute(self, *_arguments: Any) -> tuple[int, str, str]:
         """Run a command in a container: it counts as a write."""
         self.note("exec")
+        self.calls.append(("POST", "exec", {}))
         self.wake()
         return 0, '{"webhooks": {"rows": 0}}\n', ""
 
@@ -243,6 +244,9 @@ CRON_JOB = {
 }
 UNFINISHED = {"metadata": {"name": "mlflow-backup-swap-1", "labels": {}}, "status": {}}
 SERVER = {"name": "mlflow", "ports": [{"name": "http", "containerPort": 5000}]}
+STATEFUL_SET = {
+    "spec": {"template": {"spec": {"containers": [{"name": "postgres", "image": "postgres:18"}]}}}
+}
 POSTGRES = {"name": "postgres", "env": [{"name": "POSTGRES_USER", "value": "mlflow"}]}
 OLD_AND_NEW = {"old_flask_secret_key": "o", "new_flask_secret_key": "n"}
 FROM_KUBECTL = ("kubectl-client-side-apply", "Update")
@@ -273,6 +277,11 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
                 {"metadata": {"annotations": {"mlops.mlflow/restart": "word"}}},
             )
         },
+    ),
+    "the database is handed over to another version": (
+        "release_database",
+        {"namespace": NAMESPACE, "state": "handed_over", "definition": STATEFUL_SET},
+        {},
     ),
     "the server goes out of service": (
         "release_offline",
