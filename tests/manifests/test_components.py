@@ -137,8 +137,7 @@ def test_backups_have_a_volume_of_their_own_and_know_their_mlflow(
         "template"
     ]
     (restores,) = drill["spec"]["containers"]
-    assert restores.pop("args") == ["test"]
-    assert restores["env"].pop(0) == {"name": "BACKUP_NAME", "value": "latest"}
+    assert restores.pop("args") == ["drill"]
     assert main.pop("args") == ["backup"]
     assert drill == pod
 

@@ -6,6 +6,7 @@
 #   backup.sh check     compute the checksums of $BACKUP_NAME
 #   backup.sh since     count what the live database has, to compare it with $BACKUP_NAME
 #   backup.sh test      restore $BACKUP_NAME into a scratch database, compare, drop it
+#   backup.sh drill     test the latest, and see whether the live database is damaged
 #   backup.sh rehearse  restore $BACKUP_NAME into another scratch database, and leave it there, for the
 #                       next MLflow's migration to be tried on (schema.py rehearse drops it)
 #   backup.sh elsewhere restore $BACKUP_NAME into a Postgres of its own, of the version of these programs
@@ -768,6 +769,38 @@ run_test() {
   list
 }
 
+# What is damaged in the live databases while they still answer: a line each.
+damage() {
+  local live
+  while read -r _role live; do
+    sql "$live" <<'SQL'
+SELECT format('index %s is not used, as making it failed: DROP INDEX %s, and make it again',
+  indexrelid::regclass, indexrelid::regclass) FROM pg_index WHERE NOT indisvalid;
+SELECT format('%s pages of %s were not what was written: its disk or driver is broken', checksum_failures,
+  datname) FROM pg_stat_database WHERE datname = current_database() AND checksum_failures > 0;
+-- Text is sorted by rules of the C library. Postgres has this from version 15 on.
+SELECT to_regprocedure('pg_database_collation_actual_version(oid)') IS NOT NULL AS known \gset
+\if :known
+SELECT format('%s was made with another C library, whose order its indexes have: REINDEX DATABASE %I, and '
+    'then ALTER DATABASE %I REFRESH COLLATION VERSION', datname, datname, datname) FROM pg_database
+  WHERE datname = current_database() AND datcollversion <> pg_database_collation_actual_version(oid);
+\endif
+SQL
+  done <<<"$1"
+}
+
+# Where it fails, the alert about backups says so. The backup itself has been tested by then.
+drill() {
+  local found
+  BACKUP_NAME=latest
+  run_test
+  found=$(damage "$(databases)")
+  if [[ -n $found ]]; then
+    printf 'backup: the live database needs you:\n%s\n' "$found" >&2
+    fail "the backup is good; see the lines above for the live database"
+  fi
+}
+
 # For a migration to be tried on. It stays only when all of it is there.
 rehearse() {
   local folder all role live reason
@@ -981,6 +1014,7 @@ case "${1:-}" in
   check) check ;;
   since) since ;;
   test) run_test ;;
+  drill) drill ;;
   rehearse) rehearse ;;
   elsewhere) elsewhere ;;
   prepare) prepare ;;
@@ -989,5 +1023,5 @@ case "${1:-}" in
   send) send ;;
   receive) receive ;;
   hold) exec sleep "${BACKUP_HOLD:-600}" ;;
-  *) fail "usage: backup.sh backup|list|check|since|test|rehearse|elsewhere|prepare|swap|forget|send|receive|hold" ;;
+  *) fail "usage: backup.sh backup|list|check|since|test|drill|rehearse|elsewhere|prepare|swap|forget|send|receive|hold" ;;
 esac

@@ -798,3 +798,27 @@ def test_a_server_without_the_database_of_the_users_gets_one(
     script.good("prepare", BACKUP_NAME=name, **two)
     script.good("swap", BACKUP_NAME=name, **two)
     assert script.postgres.run("users", "SELECT count(*) FROM users") == [(1,)]
+
+
+def test_the_drill_sees_what_is_damaged_in_the_live_database(script: Script) -> None:
+    server = script.postgres
+    # Sorted by rules that have a version; what C sorts by has none.
+    server.run("postgres", "DROP DATABASE mlflow")
+    server.run(
+        "postgres",
+        "CREATE DATABASE mlflow TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en'",
+    )
+    server.run("mlflow", TABLES, "CREATE INDEX names ON runs (name)")
+    name = script.take()
+    script.good("drill")
+    server.run(
+        "mlflow", "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'names'::regclass"
+    )
+    server.run("postgres", "UPDATE pg_database SET datcollversion = '0' WHERE datname = 'mlflow'")
+    done = script.run("drill")
+    assert done.returncode == 1
+    assert "index names is not used" in done.stderr
+    assert "REINDEX DATABASE mlflow" in done.stderr
+    # It says nothing against the backup.
+    tested = json.loads((script.folder / name / "tested.json").read_text())
+    assert tested["ok"]
