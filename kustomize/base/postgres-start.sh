@@ -174,5 +174,6 @@ elif [[ $(<"$PGDATA/PG_VERSION") != "$major" ]]; then
 fi
 prepare_roles
 make_certificate
-exec "$@" -c hba_file="$here/pg_hba.conf" -c ssl=on \
-  -c ssl_cert_file="$run/server.crt" -c ssl_key_file="$run/server.key"
+# First: what an overlay's arguments say otherwise holds.
+exec "$1" -c hba_file="$here/pg_hba.conf" -c ssl=on \
+  -c ssl_cert_file="$run/server.crt" -c ssl_key_file="$run/server.key" "${@:2}"

@@ -41,6 +41,52 @@ _NOISE = re.compile(
 )
 
 
+# What to do about a Postgres that does not let MLflow in, by the words that say why.
+_DATABASE = (
+    (
+        r"does not match host name|hostname mismatch",
+        "Set PGHOST (mlflow_config) to a name that is in the database's certificate",
+    ),
+    (
+        r"connection requires a valid client certificate|client certificate",
+        "Give MLflow a client certificate that the database accepts (PGSSLCERT and PGSSLKEY in "
+        "mlflow_config)",
+    ),
+    (
+        r"certificate verify failed|root certificate|sslrootcert|self.signed certificate|unknown ca",
+        "Give MLflow the CA that signed the database's certificate, as ca.crt: kubectl -n "
+        "{namespace} get secret mlflow-database-ca",
+    ),
+    (
+        r"does not support SSL|SSL was required|SSL is not enabled|channel binding",
+        "Turn TLS on in the database, or ask for less of it (PGSSLMODE in mlflow_config)",
+    ),
+    (
+        r"no pg_hba\.conf entry|pg_hba\.conf rejects",
+        "Let the database's pg_hba.conf admit this user, to this database, from the pods' addresses",
+    ),
+    (
+        r"database \S+ does not exist",
+        "Create the database, or correct its name (MLFLOW_BACKEND_STORE_URI in mlflow_config)",
+    ),
+    (
+        r"permission denied|must be owner",
+        "Grant the user what the message names, as the database's owner or superuser",
+    ),
+)
+
+
+def database_advice(message: str, namespace: str) -> str:
+    """Return what to do about a Postgres that does not let MLflow in. A pure function."""
+    for words, advice in _DATABASE:
+        if re.search(words, message, re.IGNORECASE):
+            return advice.replace("{namespace}", namespace)
+    return (
+        "Make the user and password in the Secret those of the database: kubectl -n "
+        f"{namespace} get secret mlflow-credentials"
+    )
+
+
 # libpq tries without encryption what failed with it. That this is not allowed is not the cause.
 _SECOND_TRY = re.compile(r"no pg_hba\.conf entry for .*(?:no encryption|SSL off)")
 
@@ -556,10 +602,7 @@ _HINTS: dict[str, t.Callable[[Problem], str]] = {
         "Check that Postgres runs and that its address is right: kubectl -n "
         f"{p.namespace} get pods,endpoints -l app.kubernetes.io/component=database"
     ),
-    "database_denied": lambda p: (
-        "Make the user and password in the Secret those of the database: kubectl -n "
-        f"{p.namespace} get secret mlflow-credentials"
-    ),
+    "database_denied": lambda p: database_advice(p.message, p.namespace),
     "http_unready": _http_unready,
     "unauthorized": lambda p: (
         "Give the user and password of somebody whom MLflow knows. Those of the Secret "

@@ -33,7 +33,7 @@ MIGRATABLE = frozenset({"schema_behind", "schema_partial"})
 
 _WORDS = {
     # Not "… password: …", which would be taken for a secret and masked with what follows.
-    "denied": "Postgres refuses the user or the password given",
+    "denied": "it does not let MLflow in",
     "unreachable": "Postgres does not answer",
     "unknown": "its revision is not known to this image",
     "ahead": "it was migrated by a newer MLflow",

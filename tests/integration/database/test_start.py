@@ -49,6 +49,7 @@ class Pod:
             shutil.copy(START.parent / name, programs)
             (programs / name).chmod(0o755)
         self.programs = programs
+        self.arguments: tuple[str, ...] = ()
         self.environment = {
             "PATH": f"{programs}:{Path(tool('initdb')).parent}:{os.environ['PATH']}",
             "LANG": "C.UTF-8",
@@ -67,6 +68,7 @@ class Pod:
                 *("bash", str(self.programs / START.name), "postgres"),
                 *("-c", "listen_addresses=127.0.0.1", "-c", f"port={self.port}"),
                 *("-c", "unix_socket_directories=", "-c", "fsync=off"),
+                *self.arguments,
             ],
             env=self.environment,
             user=unprivileged(),
@@ -139,6 +141,25 @@ def test_a_first_start_that_is_killed_anywhere_is_done_again(pod: Pod) -> None:
         wait_until(lambda: pod.answers() or process.poll() is not None, 60)
         with pytest.raises(psycopg2.OperationalError, match="no password supplied"):
             psycopg2.connect(host="127.0.0.1", port=pod.port, dbname="mlflow", user=USER)
+    finally:
+        end(process, signal.SIGTERM)
+
+
+def test_what_the_arguments_say_otherwise_holds(pod: Pod) -> None:
+    """An overlay brings a certificate of its own, say."""
+    own = pod.programs / "own.conf"
+    own.write_text("local all all trust\nhost all all 127.0.0.1/32 trust\n", encoding="utf-8")
+    own.chmod(0o644)
+    pod.arguments = ("-c", f"hba_file={own}", "-c", "ssl=off")
+    process = pod.start()
+    try:
+        wait_until(lambda: pod.answers() or process.poll() is not None, 60)
+        where = {"host": "127.0.0.1", "port": pod.port, "dbname": "mlflow", "user": USER}
+        session = psycopg2.connect(**where)
+        cursor = session.cursor()
+        cursor.execute("SHOW ssl")
+        assert cursor.fetchone() == ("off",)
+        session.close()
     finally:
         end(process, signal.SIGTERM)
 

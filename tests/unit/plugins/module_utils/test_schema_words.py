@@ -16,7 +16,7 @@ AT = " (revision a1, this image's is b2)"
 @pytest.mark.parametrize(
     ("state", "reason", "says"),
     [
-        ("denied", "database_denied", "Postgres refuses the user or the password given"),
+        ("denied", "database_denied", "it does not let MLflow in"),
         ("unreachable", "database_unreachable", "Postgres does not answer"),
         ("unknown", "schema_unknown", f"its revision is not known to this image{AT}"),
         ("ahead", "schema_ahead", f"it was migrated by a newer MLflow{AT}"),
