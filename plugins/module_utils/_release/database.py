@@ -50,7 +50,8 @@ def _covers(there: t.Any, wanted: t.Any) -> bool:
     return bool(there == wanted)
 
 
-def _same_templates(there: list[Object], wanted: list[Object]) -> bool:
+def same_templates(there: list[Object], wanted: list[Object]) -> bool:
+    """Whether templates of claims are what is wanted, and what the server added."""
     return len(there) == len(wanted) and all(map(_covers, there, wanted))
 
 
@@ -58,7 +59,7 @@ def fit(cluster: Api, namespace: str, item: Object, there: Object) -> Volumes:
     """Return what it takes to change a StatefulSet's volumes; its templates never change."""
     wanted = copy.deepcopy(item["spec"].get("volumeClaimTemplates") or [])
     has = there["spec"].get("volumeClaimTemplates") or []
-    if _same_templates(has, wanted):
+    if same_templates(has, wanted):
         return Volumes()
     grow: list[Object] = []
     problems: list[str] = []
@@ -84,7 +85,7 @@ def fit(cluster: Api, namespace: str, item: Object, there: Object) -> Volumes:
         template["spec"]["resources"]["requests"]["storage"] = _size(then.body)
         if before != _size(then.body):
             grow.append({"name": name, "from": before, "to": _size(then.body)})
-    return Volumes(tuple(grow), not _same_templates(has, wanted), tuple(problems))
+    return Volumes(tuple(grow), not same_templates(has, wanted), tuple(problems))
 
 
 def major(image: str) -> int | None:

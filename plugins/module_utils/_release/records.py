@@ -14,6 +14,7 @@ from ansible_collections.mlops.mlflow.plugins.module_utils._k8s.kinds import (
     STATEFUL_SET,
 )
 from ansible_collections.mlops.mlflow.plugins.module_utils._release import record as _releases
+from ansible_collections.mlops.mlflow.plugins.module_utils._release.database import same_templates
 from ansible_collections.mlops.mlflow.plugins.module_utils._release.record import RecordError
 
 Object = dict[str, t.Any]
@@ -89,8 +90,11 @@ class Records:
                     path = STATEFUL_SET.item(self._namespace, name)
                     there = self._cluster.find(path, f"{STATEFUL_SET.kind}/{name}")
                 templates = ((there or {}).get("spec") or {}).get("volumeClaimTemplates")
-                spec = {**item.get("spec", {}), "volumeClaimTemplates": templates}
-                stages[stage].append({**item, "spec": spec} if templates else item)
+                asked = item.get("spec", {}).get("volumeClaimTemplates") or []
+                # What the server added is no other release.
+                if templates and not same_templates(templates, asked):
+                    item = {**item, "spec": {**item["spec"], "volumeClaimTemplates": templates}}
+                stages[stage].append(item)
         return {**content, "stages": stages}
 
     def _now(self) -> str:

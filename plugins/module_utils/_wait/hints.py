@@ -53,7 +53,7 @@ _DATABASE = (
         "mlflow_config)",
     ),
     (
-        r"certificate verify failed|root certificate|sslrootcert|self.signed certificate|unknown ca",
+        r"certificate verify failed|root certificate|sslrootcert|self.signed|unknown ca",
         "Give MLflow the CA that signed the database's certificate, as ca.crt: kubectl -n "
         "{namespace} get secret mlflow-database-ca",
     ),
@@ -63,7 +63,7 @@ _DATABASE = (
     ),
     (
         r"no pg_hba\.conf entry|pg_hba\.conf rejects",
-        "Let the database's pg_hba.conf admit this user, to this database, from the pods' addresses",
+        "Let the database's pg_hba.conf admit this user to this database from the pods' addresses",
     ),
     (
         r"database \S+ does not exist",

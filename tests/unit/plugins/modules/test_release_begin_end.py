@@ -237,3 +237,8 @@ def test_a_target_has_the_volumes_of_today(cluster: Leases) -> None:
     assert applied() == [stateful_set("5Gi")["spec"]]
     cluster.put("/apis/apps/v1/namespaces/here/statefulsets/postgres", stateful_set("9Gi"))
     assert applied() == [stateful_set("9Gi")["spec"]]
+    # What the server added does not make another release of it.
+    same = stateful_set("5Gi")
+    same["spec"]["volumeClaimTemplates"][0].update(status={"phase": "Pending"})
+    cluster.put("/apis/apps/v1/namespaces/here/statefulsets/postgres", same)
+    assert applied() == [stateful_set("5Gi")["spec"]]
