@@ -123,9 +123,10 @@ make_certificate() {
 }
 
 # A change to another major version is noted beside the database: from, to, and whether the other one
-# begins empty or is kept. While the note is there the old database is the truth, and its own version
-# finds it in its place again. Each version's database is one folder, renamed as a whole: a start that
-# was cut off is finished by the next one. What was ever the truth is never deleted.
+# begins empty or is kept. While the note is there the old database is the truth: a start of its own
+# version puts it in its place again, and calls the change off. Each version's database is one folder,
+# renamed as a whole: a start that was cut off is finished by the next one. What was ever the truth is
+# never deleted.
 hand_over() {
   local from='' to='' other='' there=''
   read -r from to other _backup <"$PGDATA.hand-over" || true
@@ -144,13 +145,14 @@ hand_over() {
     fi
     there=''
   fi
-  if [[ -n $there || ! -s $PGDATA.$major/PG_VERSION || ($major == "$to" && $other == empty) ]]; then
-    return
+  if [[ -z $there && -s $PGDATA.$major/PG_VERSION && ($major == "$from" || $other == kept) ]]; then
+    if [[ -e $PGDATA ]]; then mv "$PGDATA" "$PGDATA.incomplete-$(date +%s)"; fi
+    mv --no-target-directory "$PGDATA.$major" "$PGDATA"
+    there=$major
+    sync
+    say "the database of Postgres $major is in its place again"
   fi
-  if [[ -e $PGDATA ]]; then mv "$PGDATA" "$PGDATA.incomplete-$(date +%s)"; fi
-  mv --no-target-directory "$PGDATA.$major" "$PGDATA"
-  sync
-  say "the database of Postgres $major is in its place again"
+  if [[ $major == "$from" && $there == "$from" ]]; then rm "$PGDATA.hand-over"; fi
 }
 
 put_aside() {

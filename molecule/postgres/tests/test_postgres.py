@@ -13,13 +13,8 @@ from ansible_collections.mlops.mlflow.molecule.conftest import Kubectl, Run
 from ansible_collections.mlops.mlflow.molecule.upgrading import NEW, Release
 
 IMAGE = "localhost/mlops-mlflow/postgres"
-# What the playbook does before the new database is the one that counts, and after.
-BEFORE = (
-    "Note which version takes over",
-    "Wait for Postgres",
-    "Swap the restored database for the live one",
-    "Note that the new database is the one that counts",
-)
+# What the playbook does while the old database is the one that counts.
+BEFORE_THE_END = ("Wait for Postgres", "Note that the new database is the one that counts")
 
 
 class Databases(Release):
@@ -71,37 +66,28 @@ def test_a_version_that_does_not_start_leaves_the_old_one_serving(release: Datab
     release.serves(15)
 
 
-@pytest.mark.parametrize("task", BEFORE)
-def test_cut_off_before_the_end_the_old_version_can_have_it_back(
+@pytest.mark.parametrize("task", BEFORE_THE_END)
+def test_cut_off_before_the_end_the_old_version_has_its_database_again(
     release: Databases, task: str
 ) -> None:
-    run = release.to(17, at={task: ""})
-    assert run.code != 0
-    assert release.to(15, "site.yml", mlflow_lock_ttl=30).code == 0
+    assert release.to(17, at={task: ""}).code != 0
+    run = release.to(15, "site.yml")
+    assert run.code == 0, run.output
     release.serves(15)
 
 
-@pytest.mark.parametrize("task", BEFORE[1:])
-def test_cut_off_the_next_run_finishes_it(release: Databases, task: str) -> None:
-    run = release.to(17, at={task: ""})
-    assert run.code != 0
+def test_cut_off_in_the_swap_the_next_run_finishes_it(release: Databases) -> None:
+    task = "Start the Job: swap"
+    assert release.to(17, at={task: ""}, mlflow_rehearse=True).code != 0
     run = release.to(17)
-    assert run.code == 0, run.output
-    release.serves(17)
-    run = release.to(15, mlflow_postgres_go_back=True)
-    assert run.code == 0, run.output
-    release.serves(15)
-
-
-def test_it_is_rehearsed_and_upgraded(release: Databases) -> None:
-    run = release.to(17, mlflow_rehearse=True)
     assert run.code == 0, run.output
     said = " ".join(run.output.split())
     assert "Postgres 17 serves, with all of backup" in said
-    assert "pgdata.15" in said
     release.serves(17)
+    assert "pgdata.15" in said
     assert "pgdata.15" in release.folders()
     assert "pgdata.hand-over" not in release.folders()
+    assert release.sql("SELECT count(*) FROM pg_database WHERE datname LIKE 'mlflow_%'") == "0"
     # The release is the inventory's: nothing is left to do.
     run = release.to(17, "site.yml")
     assert run.code == 0, run.output
@@ -120,8 +106,18 @@ def test_back_only_where_it_is_said(release: Databases) -> None:
     assert "pgdata.17" in release.folders()
 
 
-def test_where_nothing_is_to_do_nothing_is_done(release: Databases) -> None:
-    run = release.to(15)
+def test_cut_off_after_the_end_the_next_run_brings_the_release_up(release: Databases) -> None:
+    task = "Delete the migration Job, so that it runs again"
+    assert release.to(17, at={task: ""}).code != 0
+    run = release.to(17)
     assert run.code == 0, run.output
-    assert "is of Postgres 15, as the image is" in " ".join(run.output.split())
-    release.serves(15)
+    release.serves(17)
+    # What the first upgrade wrote is still there, too.
+    assert len([name for name in release.folders() if name.startswith("pgdata.17")]) == 1
+
+
+def test_where_nothing_is_to_do_nothing_is_done(release: Databases) -> None:
+    run = release.to(17)
+    assert run.code == 0, run.output
+    assert "is of Postgres 17, as the image is" in " ".join(run.output.split())
+    release.serves(17)

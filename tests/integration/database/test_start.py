@@ -257,9 +257,17 @@ def test_while_the_note_is_there_the_old_version_has_its_database_again(
     versions.hand_over(f"{versions.own} 99 empty 20261130T000000Z")
     assert "in its place again" in started(pod)
     assert not versions.at(versions.own).exists()
+    # Which calls it off: the other version does not begin empty when it comes by accident.
+    assert not versions.note.exists()
     # What began empty was never written to.
     assert not versions.at("99").exists()
     assert not versions.at("dropping").exists()
+
+
+def test_the_old_version_that_starts_once_more_calls_it_off(pod: Pod, versions: Versions) -> None:
+    versions.hand_over(f"{versions.own} 99 empty 20261130T000000Z")
+    started(pod)
+    assert not versions.note.exists()
 
 
 @pytest.mark.parametrize("cut_off", [False, True], ids=["whole", "cut off in between"])
