@@ -38,7 +38,9 @@ ALONE = ("faults", "upgrade", "fleet", "cluster")
 # How long a scenario takes, in seconds, where this machine has not measured it: the longest begin
 # first, so that both clusters are done at about the same time.
 TAKES = {
+    "postgres": 1100,
     "recovery": 900,
+    "upgrade": 900,
     "restore": 600,
     "lock": 540,
     "operations": 480,
@@ -64,13 +66,13 @@ UNPROVEN = (
     "awx",
     "cluster",
     "external-secrets",
-    "faults",
     "galaxy",
     "gitops",
     "interruption",
     "leaks",
     "operations",
     "outage",
+    "postgres",
     "production",
     "recovery",
     "repair",
