@@ -8,9 +8,12 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible.plugins.action import ActionBase
 from ansible_collections.mlops.mlflow.plugins.plugin_utils._checks import budget, memory, retention
 from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory.types import report
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._release.local import (
+    LocalAction,
+    Result,
+)
 from ansible_collections.mlops.mlflow.plugins.plugin_utils._render import (
     exposure,
     kustomization,
@@ -217,26 +220,17 @@ def _open_to_all(
     ]
 
 
-class ActionModule(ActionBase):
+class ActionModule(LocalAction):
     """Refuse a render that cannot or must not be deployed."""
 
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
-    _supports_async = False
+    OPTIONS = _OPTIONS
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None
-    ) -> dict[str, t.Any]:
-        """Check the render; see the module's documentation for the result."""
-        result: dict[str, t.Any] = super().run(tmp, task_vars)
-        _validation, arguments = self.validate_argument_spec(argument_spec=_OPTIONS)
+    def answer(self, arguments: Result, task_vars: Result) -> Result:
+        """Check the render."""
         found = check(arguments)
         if found.problems:
-            return {**result, "failed": True, "msg": report(found.problems)}
+            return {"failed": True, "msg": report(found.problems)}
         return {
-            **result,
-            "changed": False,
             "msg": "The render can be deployed.",
             "connections": found.connections,
             "warnings": found.warnings,

@@ -9,8 +9,11 @@ import os
 import pathlib
 import typing as t
 
-from ansible.plugins.action import ActionBase
 from ansible_collections.mlops.mlflow.plugins.plugin_utils._release import gitops
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._release.local import (
+    LocalAction,
+    Result,
+)
 
 _OPTIONS: dict[str, dict[str, t.Any]] = {
     "release": {"type": "dict", "required": True},
@@ -46,20 +49,13 @@ def write(folder: pathlib.Path, files: dict[str, str], check_mode: bool) -> list
     return changed
 
 
-class ActionModule(ActionBase):
+class ActionModule(LocalAction):
     """Write the release into a folder of the controller."""
 
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
-    _supports_async = False
+    OPTIONS = _OPTIONS
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None
-    ) -> dict[str, t.Any]:
-        """Write; see the module's documentation for the result."""
-        result: dict[str, t.Any] = super().run(tmp, task_vars)
-        _validation, arguments = self.validate_argument_spec(argument_spec=_OPTIONS)
+    def answer(self, arguments: Result, task_vars: Result) -> Result:
+        """Write."""
         folder = pathlib.Path(os.path.realpath(arguments["to"]))
         release = arguments["release"]
         files = gitops.files(release, in_repository(folder), arguments["flux_source"])
@@ -68,8 +64,7 @@ class ActionModule(ActionBase):
         except OSError as error:
             where = error.filename or folder
             return {
-                **result,
                 "failed": True,
                 "msg": f"render_to: {where} cannot be written: {error.strerror}.",
             }
-        return {**result, "changed": bool(changed), "files": changed, "path": str(folder)}
+        return {"changed": bool(changed), "files": changed, "path": str(folder)}

@@ -12,13 +12,13 @@ import typing as t
 
 from ansible import constants as C
 from ansible.errors import AnsibleError
-from ansible.plugins.action import ActionBase
 from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory import (
     connection,
     identity,
     overlays,
 )
 from ansible_collections.mlops.mlflow.plugins.plugin_utils._release import fleet
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._release.local import LocalAction
 
 Result = dict[str, t.Any]
 # Variables that name a place on the controller, which no two releases can share.
@@ -40,21 +40,16 @@ _OPTIONS: dict[str, dict[str, t.Any]] = {
 }
 
 
-class ActionModule(ActionBase):
+class ActionModule(LocalAction):
     """Choose releases, begin and end each, and report on all."""
 
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
-    _supports_async = False
+    OPTIONS = _OPTIONS
 
-    def run(self, tmp: str | None = None, task_vars: Result | None = None) -> Result:
-        """Do what the state says; see the module's documentation for the result."""
-        result: Result = super().run(tmp, task_vars)
-        self._vars = task_vars or {}
-        _validation, arguments = self.validate_argument_spec(argument_spec=_OPTIONS)
-        result.update(getattr(self, f"_{arguments['state']}")(arguments))
-        return result
+    def answer(self, arguments: Result, task_vars: Result) -> Result:
+        """Do what the state says."""
+        self._vars = task_vars
+        found: Result = getattr(self, f"_{arguments['state']}")(arguments)
+        return found
 
     # --- Which releases ---------------------------------------------------------------------------
 

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible.plugins.action import ActionBase
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._release.local import (
+    LocalAction,
+    Result,
+)
 from ansible_collections.mlops.mlflow.plugins.plugin_utils._release.plan import Facts, plan
 
 _OPTIONS: dict[str, dict[str, t.Any]] = {
@@ -23,19 +26,11 @@ _OPTIONS: dict[str, dict[str, t.Any]] = {
 }
 
 
-class ActionModule(ActionBase):
+class ActionModule(LocalAction):
     """Put a plan together; it touches nothing."""
 
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
-    _supports_async = False
+    OPTIONS = _OPTIONS
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None
-    ) -> dict[str, t.Any]:
-        """Plan; see the module's documentation for the result."""
-        result: dict[str, t.Any] = super().run(tmp, task_vars)
-        _validation, arguments = self.validate_argument_spec(argument_spec=_OPTIONS)
-        result.update(changed=False, **plan(Facts(**arguments)))
-        return result
+    def answer(self, arguments: Result, task_vars: Result) -> Result:
+        """Plan."""
+        return {**plan(Facts(**arguments))}

@@ -13,8 +13,11 @@ import tempfile
 import typing as t
 
 import yaml
-from ansible.plugins.action import ActionBase
 from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory import overlays
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._release.local import (
+    LocalAction,
+    Result,
+)
 from ansible_collections.mlops.mlflow.plugins.plugin_utils._render import (
     kustomization,
     kustomize,
@@ -303,20 +306,13 @@ def _first_name(items: list[kustomization.Object]) -> str:
     return str(items[0]["metadata"]["name"]) if items else ""
 
 
-class ActionModule(ActionBase):
+class ActionModule(LocalAction):
     """Build the release once, on the controller; never changed."""
 
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
-    _supports_async = False
+    OPTIONS = _OPTIONS
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None
-    ) -> dict[str, t.Any]:
-        """Render; see the module's documentation for the result."""
-        result: dict[str, t.Any] = super().run(tmp, task_vars)
-        _validation, arguments = self.validate_argument_spec(argument_spec=_OPTIONS)
+    def answer(self, arguments: Result, task_vars: Result) -> Result:
+        """Render."""
         try:
             with tempfile.TemporaryDirectory(prefix="mlops-mlflow-") as folder:
                 objects = render(arguments, folder)
@@ -329,13 +325,10 @@ class ActionModule(ActionBase):
                     "mlflow_namespace: is not set, and the overlay names no namespace either"
                 )
         except (RenderError, kustomization.SettingsError) as error:
-            result.update(failed=True, msg=f"{error}. Nothing was written.")
-            return result
+            return {"failed": True, "msg": f"{error}. Nothing was written."}
         settings = kustomization.Settings(secrets=arguments["secrets"])
         described["existing_secrets"] = kustomization.existing_secrets(settings)
         described["external_secrets"] = kustomization.external_secrets(settings)
-        result.update(changed=False, _ansible_verbose_override=True, **described)
-        if described["secrets"]:
-            # Only a success carries Secrets: hidden here, so that a failure can still be read.
-            result["_ansible_no_log"] = True
-        return result
+        # Only a success carries Secrets: hidden here, so that a failure can still be read.
+        hidden = {"_ansible_no_log": True} if described["secrets"] else {}
+        return {"_ansible_verbose_override": True, **described, **hidden}

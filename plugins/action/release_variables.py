@@ -11,7 +11,6 @@ import typing as t
 
 import yaml
 from ansible.errors import AnsibleError
-from ansible.plugins.action import ActionBase
 from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory import (
     connection,
     identity,
@@ -19,6 +18,16 @@ from ansible_collections.mlops.mlflow.plugins.plugin_utils._inventory import (
     types,
     values,
 )
+from ansible_collections.mlops.mlflow.plugins.plugin_utils._release.local import (
+    LocalAction,
+    Result,
+)
+
+_OPTIONS: dict[str, dict[str, t.Any]] = {
+    "roles": {"type": "list", "elements": "str", "required": True},
+    "connection": {"type": "bool", "default": True},
+    "assume": {"type": "dict", "default": {}},
+}
 
 
 def role_specs(roles: t.Iterable[str]) -> dict[str, dict[str, t.Any]]:
@@ -33,13 +42,10 @@ def role_specs(roles: t.Iterable[str]) -> dict[str, dict[str, t.Any]]:
     return specs
 
 
-class ActionModule(ActionBase):
+class ActionModule(LocalAction):
     """Hold every variable against its spec; say everything that is wrong in one message."""
 
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
-    _supports_async = False
+    OPTIONS = _OPTIONS
 
     def _values(
         self, specs: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any]
@@ -86,25 +92,13 @@ class ActionModule(ActionBase):
             problems += overlays.contradictions([pathlib.Path(item).name for item in components])
         return str(overlay or ""), components, problems
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None
-    ) -> dict[str, t.Any]:
-        """Check the variables in scope; see the module's documentation for the result."""
-        result: dict[str, t.Any] = super().run(tmp, task_vars)
-        task_vars = task_vars or {}
-        _validation, arguments = self.validate_argument_spec(
-            argument_spec={
-                "roles": {"type": "list", "elements": "str", "required": True},
-                "connection": {"type": "bool", "default": True},
-                "assume": {"type": "dict", "default": {}},
-            }
-        )
+    def answer(self, arguments: Result, task_vars: Result) -> Result:
+        """Check the variables in scope."""
         refused = identity.left_out(
             task_vars.get("ansible_run_tags") or (), task_vars.get("ansible_skip_tags") or ()
         )
         if refused:
-            result.update(failed=True, msg=refused)
-            return result
+            return {"failed": True, "msg": refused}
         task_vars = {**arguments["assume"], **task_vars}
         specs = role_specs(arguments["roles"])
         problems = types.unknown_names(task_vars, specs)
@@ -124,26 +118,18 @@ class ActionModule(ActionBase):
             chosen = connection.choose(settings, os.environ)
             problems += chosen.problems
         if problems:
-            result.update(failed=True, msg=types.report(problems))
-            return result
+            return {"failed": True, "msg": types.report(problems)}
         namespace = str(settings.get("mlflow_namespace") or _namespace(overlay))
-        result.update(
-            changed=False,
-            msg=f"All variables are good; the cluster is {chosen.source or 'not needed'}.",
-            connection=chosen.options,
-            cluster=chosen.source,
-            overlay=overlay,
-            components=components,
-            namespace=namespace,
-            identity=identity.identity(
-                settings,
-                specs,
-                chosen.options,
-                chosen.source,
-                [overlay, *components, namespace],
-            ),
-        )
-        return result
+        place = [overlay, *components, namespace]
+        return {
+            "msg": f"All variables are good; the cluster is {chosen.source or 'not needed'}.",
+            "connection": chosen.options,
+            "cluster": chosen.source,
+            "overlay": overlay,
+            "components": components,
+            "namespace": namespace,
+            "identity": identity.identity(settings, specs, chosen.options, chosen.source, place),
+        }
 
 
 def _namespace(overlay: str) -> str:
