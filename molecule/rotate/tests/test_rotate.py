@@ -61,7 +61,7 @@ def values(kubectl: Kubectl) -> dict[str, str]:
 def psql(kubectl: Kubectl, statement: str) -> str:
     return kubectl(
         "exec", "postgres-0", f"--namespace={NAMESPACE}", "--",
-        "psql", "-XAt", "--username=mlflow", "--dbname=mlflow", f"--command={statement}",
+        "psql", "-XAt", "--username=postgres", "--dbname=mlflow", f"--command={statement}",
     ).strip()  # fmt: skip
 
 
