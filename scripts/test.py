@@ -70,12 +70,9 @@ UNPROVEN = (
     "gitops",
     "interruption",
     "leaks",
-    "operations",
     "outage",
     "postgres",
-    "production",
     "recovery",
-    "repair",
     "rotate",
     "upgrade",
 )
