@@ -73,7 +73,6 @@ UNPROVEN = (
     "outage",
     "postgres",
     "recovery",
-    "rotate",
     "upgrade",
 )
 # The locks of tests/versions with which all of that stage has been seen to pass: continuous
