@@ -73,7 +73,6 @@ UNPROVEN = (
     "outage",
     "postgres",
     "recovery",
-    "upgrade",
 )
 # The locks of tests/versions with which all of that stage has been seen to pass: continuous
 # integration takes one in its turn, and make test-all takes all there are.
