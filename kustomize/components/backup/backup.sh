@@ -507,6 +507,11 @@ exists() {
   [[ -n $(sql "$maintenance" --set=name="$1" <<<"SELECT 1 FROM pg_database WHERE datname = :'name';") ]]
 }
 
+# Makes a database that is not there, empty: a server that is new has none for the users yet.
+have() {
+  exists "$1" || sql "$maintenance" --set=name="$1" <<<'CREATE DATABASE :"name" TEMPLATE template0;'
+}
+
 drop_database() {
   sql "$maintenance" --set=name="$1" <<'SQL'
 SET client_min_messages = warning;
@@ -840,9 +845,7 @@ elsewhere() {
     fail "a Postgres of its own does not start here"
   fi
   check_versions
-  while read -r _role live; do
-    sql "$maintenance" --set=name="$live" <<<'CREATE DATABASE :"name" TEMPLATE template0;'
-  done <<<"$all"
+  while read -r _role live; do have "$live"; done <<<"$all"
   say "restoring ${folder##*/} into Postgres $(server_version)"
   try "$folder" "$all"
   say "${folder##*/} can be restored into Postgres $(server_version): revisions and numbers of rows are" \
@@ -885,10 +888,7 @@ prepare() {
   [[ -z $reason ]] || fail "$reason"
   : >"$folder/restoring"
   while read -r role live; do
-    # A server that is new has none for the users yet.
-    if ! exists "$live"; then
-      sql "$maintenance" --set=name="$live" <<<'CREATE DATABASE :"name" TEMPLATE template0;'
-    fi
+    have "$live"
     # From here to the swap it is not: the same backup may have been restored before.
     if [[ $(comment_of "$live") == "mlops.mlflow: restored from "* ]]; then comment_on "$live" ''; fi
     target=$live$prepared_suffix

@@ -48,7 +48,7 @@ _DATABASE = (
         "Set PGHOST (mlflow_config) to a name that is in the database's certificate",
     ),
     (
-        r"connection requires a valid client certificate|client certificate",
+        r"client certificate",
         "Give MLflow a client certificate that the database accepts (PGSSLCERT and PGSSLKEY in "
         "mlflow_config)",
     ),
